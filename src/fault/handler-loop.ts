@@ -1,0 +1,92 @@
+import { constants } from 'node:os';
+import { DefectError } from '../ffi/errors.js';
+import { errno, poll, read } from '../ffi/libc.js';
+import { ScratchPage } from '../ffi/scratch.js';
+import { FAULTS, FIRST_OUTCOME, SYSCALLS } from '../measure/counters.js';
+import type { GuestMemoryLayout } from '../memory/guest-memory.js';
+import { POLLIN, pollfd } from '../uapi/fcntl.js';
+import { UFFD_EVENT_PAGEFAULT, uffd_msg, uffd_msg_pagefault } from '../uapi/userfaultfd.js';
+import type { FaultTiming } from './fault-timing.js';
+import { MEMORY_ERROR } from './outcome.js';
+import type { Resolver } from './resolver.js';
+
+/** Messages taken by one read. */
+const BATCH = 16;
+
+export interface HandlerLoopOptions {
+  readonly memory: GuestMemoryLayout;
+  readonly uffd: number;
+  /** An eventfd; readable means stop. */
+  readonly stopEvent: number;
+  readonly resolver: Resolver;
+  readonly counters: Float64Array;
+  readonly timing: FaultTiming;
+}
+
+export type HandlerEnd =
+  | { readonly reason: 'stopped' }
+  | { readonly reason: 'memory-error'; readonly failure: Resolver['failure'] };
+
+/**
+ * Handler delivery: vCPUs sleep in the kernel until a message of theirs has been resolved. Per
+ * fault, when they come one at a time: poll, read, UFFDIO_CONTINUE. Allocates nothing.
+ */
+export function createHandlerLoop(options: HandlerLoopOptions): () => HandlerEnd {
+  const { uffd, stopEvent, resolver, counters, timing } = options;
+  const { guestAddress, unitBytes } = options.memory;
+  const page = new ScratchPage();
+  const { u8, u16, u32, s32 } = page;
+  const pollfds = page.address;
+  const messages = page.address + 64;
+  const STOP_EVENTS = (pollfd.size + pollfd.offset.revents) >> 1;
+  s32[0] = uffd;
+  u16[pollfd.offset.events >> 1] = POLLIN;
+  s32[pollfd.size >> 2] = stopEvent;
+  u16[(pollfd.size + pollfd.offset.events) >> 1] = POLLIN;
+
+  function handle(message: number): boolean {
+    if (u8[message] !== UFFD_EVENT_PAGEFAULT) {
+      throw new DefectError(`userfaultfd sent event ${u8[message]}, which was not asked for`);
+    }
+    const word = (message + uffd_msg_pagefault.offset.address) >> 2;
+    const offset = u32[word]! + u32[word + 1]! * 0x1_0000_0000 - guestAddress;
+    counters[FAULTS]! += 1;
+    const outcome = resolver.resolve((offset / unitBytes) | 0);
+    counters[FIRST_OUTCOME + outcome]! += 1;
+    return outcome !== MEMORY_ERROR;
+  }
+
+  return () => {
+    for (;;) {
+      counters[SYSCALLS]! += 1;
+      if (poll(pollfds, 2, -1) < 0) {
+        if (errno() === constants.errno.EINTR) {
+          continue;
+        }
+        throw new DefectError(`poll of a userfaultfd failed (errno ${errno()})`);
+      }
+      if (u16[STOP_EVENTS] !== 0) {
+        return { reason: 'stopped' };
+      }
+      if (u16[pollfd.offset.revents >> 1] !== POLLIN) {
+        throw new DefectError('a userfaultfd was closed while its handler ran');
+      }
+      counters[SYSCALLS]! += 1;
+      const bytes = read(uffd, messages, BATCH * uffd_msg.size);
+      if (bytes < 0) {
+        if (errno() === constants.errno.EAGAIN) {
+          continue; // another handler took it
+        }
+        throw new DefectError(`read of a userfaultfd failed (errno ${errno()})`);
+      }
+      for (let message = 64; message < 64 + bytes; message += uffd_msg.size) {
+        timing.arrived();
+        timing.identified();
+        if (!handle(message)) {
+          return { reason: 'memory-error', failure: resolver.failure };
+        }
+        timing.resolved();
+      }
+    }
+  };
+}

@@ -1,0 +1,64 @@
+import { PerformanceObserver } from 'node:perf_hooks';
+import { setImmediate } from 'node:timers/promises';
+import { getHeapStatistics } from 'node:v8';
+import { parentPort } from 'node:worker_threads';
+import { DefectError } from '../ffi/errors.js';
+import { currentThreadId, pinCurrentThread } from '../ffi/thread.js';
+import { type PerfEvents, ThreadPerfCounters } from '../measure/perf-counters.js';
+import { WorkerControl, type WorkerMessage } from './worker-control.js';
+
+/** What every worker is started with, besides its own part. */
+export interface WorkerData {
+  readonly control: SharedArrayBuffer;
+  /** The CPU to run on, or null for any. */
+  readonly cpu: number | null;
+  readonly perf: PerfEvents;
+}
+
+/**
+ * The life of a worker: see {@link WorkerControl}. Anything thrown ends the worker with an `error`
+ * event, which stops the machine.
+ *
+ * @param loop blocks until the worker's work is done or it is told to stop, and says how it ended
+ */
+export async function runWorker<End>(data: WorkerData, loop: () => End): Promise<void> {
+  const port = parentPort;
+  if (port === null) {
+    throw new DefectError('a worker module was loaded outside a worker');
+  }
+  const post = (message: WorkerMessage<End>): void => port.postMessage(message);
+  if (data.cpu !== null) {
+    pinCurrentThread(data.cpu);
+  }
+  let collections = 0;
+  const observer = new PerformanceObserver((list) => {
+    collections += list.getEntries().length;
+  });
+  observer.observe({ entryTypes: ['gc'] });
+  using perf = new ThreadPerfCounters(data.perf);
+  const control = new WorkerControl(data.control);
+  post({ type: 'ready', threadId: currentThreadId() });
+  control.waitForStart();
+
+  const heapBytes = getHeapStatistics().used_heap_size;
+  perf.start();
+  const began = process.hrtime.bigint();
+  const end = loop();
+  const ended = process.hrtime.bigint();
+  const readings = perf.stop();
+  const grownBytes = getHeapStatistics().used_heap_size - heapBytes;
+
+  // Collections are reported through the event loop, which the loop has kept from turning.
+  await setImmediate();
+  await setImmediate();
+  observer.disconnect();
+  post({
+    type: 'finished',
+    end,
+    perf: readings,
+    heap: { collections, grownBytes },
+    began,
+    ended,
+  });
+  port.once('message', () => port.close());
+}

@@ -1,0 +1,71 @@
+/**
+ * The shared word that starts and stops workers, and what they tell the main thread. A worker says
+ * `ready`, waits until all may go, runs, says `finished`, and then stays until it is told to leave:
+ * its thread id therefore stays valid for as long as the main thread may want to kick it.
+ */
+import type { PerfReadings } from '../measure/perf-counters.js';
+
+const WAITING = 0;
+const RUNNING = 1;
+const STOPPING = 2;
+
+export class WorkerControl {
+  readonly buffer: SharedArrayBuffer;
+  private readonly word: Int32Array;
+
+  constructor(buffer = new SharedArrayBuffer(4)) {
+    this.buffer = buffer;
+    this.word = new Int32Array(buffer);
+  }
+
+  /** Lets the workers go. */
+  start(): void {
+    Atomics.compareExchange(this.word, 0, WAITING, RUNNING);
+    Atomics.notify(this.word, 0);
+  }
+
+  /** Tells them to stop, also those that have not started. */
+  stop(): void {
+    Atomics.store(this.word, 0, STOPPING);
+    Atomics.notify(this.word, 0);
+  }
+
+  get stopping(): boolean {
+    return Atomics.load(this.word, 0) === STOPPING;
+  }
+
+  /** Sleeps until `start` or `stop`. */
+  waitForStart(): void {
+    while (Atomics.load(this.word, 0) === WAITING) {
+      Atomics.wait(this.word, 0, WAITING);
+    }
+  }
+}
+
+/** What the garbage collector did in a worker while it ran: the hot path gives it nothing to do. */
+export interface HeapUse {
+  readonly collections: number;
+  readonly grownBytes: number;
+}
+
+export interface ReadyMessage {
+  readonly type: 'ready';
+  readonly threadId: number;
+}
+
+export interface ConsoleMessage {
+  readonly type: 'console';
+  readonly text: string;
+}
+
+export interface FinishedMessage<End> {
+  readonly type: 'finished';
+  readonly end: End;
+  readonly perf: PerfReadings;
+  readonly heap: HeapUse;
+  /** `process.hrtime.bigint()` (CLOCK_MONOTONIC, the same in every thread) around its loop. */
+  readonly began: bigint;
+  readonly ended: bigint;
+}
+
+export type WorkerMessage<End> = ReadyMessage | ConsoleMessage | FinishedMessage<End>;

@@ -1,0 +1,144 @@
+import { fileURLToPath } from 'node:url';
+import { UsageError } from '../ffi/errors.js';
+import type { SourceSpec } from '../source/open-source.js';
+import type { PageSource } from '../source/page-source.js';
+import {
+  decodeTouch,
+  encodeTouch,
+  parseTouch,
+  type TouchReport,
+  TOUCH_PARAMETERS,
+  touchedContents,
+} from './touch-guest.js';
+
+/** What a run of an image is given, and what it must leave behind. */
+export interface Workload {
+  /** Goes to where the image's note says; null for an image that takes no parameters. */
+  readonly parameterBlock: Uint8Array | null;
+  /** As given after `--param`, completed with defaults. */
+  readonly parameters: Readonly<Record<string, string | number>>;
+  /** Pages it touches when it completes, or null when that is not known beforehand. */
+  readonly pagesTouched: number | null;
+  /**
+   * The source whose contents page `page` (GPA / 4096) must have afterwards, null for the run's own
+   * source. Null instead of the function: this image's memory cannot be verified.
+   */
+  readonly contents: ((page: number) => PageSource | null) | null;
+  /** Judges the report words of all vCPUs, which have ended. */
+  readonly judge: (reports: readonly Uint32Array[]) => Judgement;
+}
+
+/** What the vCPUs' reports say. Fields are null where the image reports no such thing. */
+export interface Judgement {
+  /** Visits of pages, which are more than pages where there are passes or overlap. */
+  readonly visits: number | null;
+  /** A sentence when the guest saw something wrong. */
+  readonly complaint: string | null;
+  /** The slowest first access, in TSC cycles. */
+  readonly maxCycles: number | null;
+}
+
+export interface BundledGuest {
+  readonly name: string;
+  readonly file: string;
+  readonly description: string;
+  /** What `--param` takes. */
+  readonly parameters: Readonly<Record<string, string>>;
+  plan(
+    given: Readonly<Record<string, string>>,
+    source: SourceSpec,
+    memoryBytes: number,
+    vcpus: number,
+  ): Workload;
+}
+
+const NOTHING_TO_JUDGE: Judgement = { visits: null, complaint: null, maxCycles: null };
+
+export const BUNDLED_GUESTS: readonly BundledGuest[] = [
+  {
+    name: 'hello',
+    file: 'hello.bin',
+    description: '16-bit real mode; every vCPU writes a line to the serial port',
+    parameters: {},
+    plan: () => ({
+      parameterBlock: null,
+      parameters: {},
+      pagesTouched: null,
+      contents: () => null, // it writes no memory
+      judge: () => NOTHING_TO_JUDGE,
+    }),
+  },
+  {
+    name: 'touch',
+    file: 'touch.elf',
+    description: '64-bit, CPL3; touches pages, checks every word, times every first access',
+    parameters: TOUCH_PARAMETERS,
+    plan: (given, source, memoryBytes, vcpus) => {
+      const parameters = parseTouch(given, memoryBytes);
+      const { pages, order, writePercent, passes, share, seed, stride } = parameters;
+      const visits = pages * passes * (share === 'overlap' ? vcpus : 1);
+      return {
+        parameterBlock: encodeTouch(parameters, source),
+        parameters: { pages, order, write: writePercent, passes, share, seed, stride },
+        pagesTouched: pages,
+        contents: touchedContents(parameters, source),
+        judge: (reports) => judgeTouch(reports.map(decodeTouch), visits),
+      };
+    },
+  },
+];
+
+function judgeTouch(reports: readonly TouchReport[], expectedVisits: number): Judgement {
+  const visits = reports.reduce((sum, report) => sum + report.pagesVisited, 0);
+  const maxCycles = Math.max(...reports.map((report) => report.maxCycles));
+  const wrong = reports.find((report) => report.wordsMismatched > 0);
+  let complaint: string | null = null;
+  if (wrong !== undefined) {
+    complaint = `the guest found ${wrong.wordsMismatched} of ${wrong.wordsCompared} words wrong, the first at GPA 0x${wrong.firstMismatch?.toString(16)}`;
+  } else if (visits !== expectedVisits) {
+    complaint = `the guest visited ${visits} pages, not ${expectedVisits}`;
+  } else if (reports.some((report) => report.wordsCompared !== report.pagesVisited * 1024)) {
+    complaint = 'the guest did not compare every word of the pages it visited';
+  }
+  return { visits, complaint, maxCycles };
+}
+
+/** An image named by path: nothing is known of what it does. */
+export function planUnknown(given: Readonly<Record<string, string>>): Workload {
+  const [name] = Object.keys(given);
+  if (name !== undefined) {
+    throw new UsageError(`--param ${name} is only for bundled guests`);
+  }
+  return {
+    parameterBlock: null,
+    parameters: {},
+    pagesTouched: null,
+    contents: null,
+    judge: () => NOTHING_TO_JUDGE,
+  };
+}
+
+export function findBundled(name: string): BundledGuest | undefined {
+  return BUNDLED_GUESTS.find((guest) => guest.name === name);
+}
+
+/** Where the build puts a bundled guest. */
+export function pathOfBundled(guest: BundledGuest): string {
+  return fileURLToPath(new URL(`../../guest-images/${guest.file}`, import.meta.url));
+}
+
+/** @throws UsageError for a `--param` the guest does not take */
+export function checkParameters(
+  guest: BundledGuest,
+  given: Readonly<Record<string, string>>,
+): void {
+  for (const name of Object.keys(given)) {
+    if (!Object.hasOwn(guest.parameters, name)) {
+      const known = Object.keys(guest.parameters).join(', ');
+      throw new UsageError(
+        `${guest.name} has no parameter ${name}`,
+        known === '' ? 'It has none.' : `It has: ${known}.`,
+      );
+    }
+  }
+}

@@ -1,0 +1,76 @@
+import { readFileSync, statSync } from 'node:fs';
+import { UsageError } from '../ffi/errors.js';
+import type { PrivilegeLevel } from '../kvm/registers.js';
+import { isElf, parseElf } from './elf-image.js';
+import { FLAT_ENTRY, GDT_ADDRESS } from './guest-physical-map.js';
+
+/** Bytes at a guest physical address; what `data` does not cover is zero. */
+export interface ImageSegment {
+  readonly address: number;
+  readonly data: Uint8Array;
+  readonly bytes: number;
+}
+
+/** What an image of this project says about itself in its ELF note (guest-images/README.md). */
+export interface ImageNote {
+  readonly privilegeLevel: PrivilegeLevel;
+  /** GPA of its parameter block. */
+  readonly parameters: number;
+  /** GPA of vCPU 0's latency histogram; 0 if it keeps none. */
+  readonly histograms: number;
+  /** Bytes from one vCPU's histogram to the next. */
+  readonly histogramStride: number;
+}
+
+/** A guest image, ready to be put into memory. */
+export interface Image {
+  readonly mode: 'real' | 'long';
+  /** IP in real mode, RIP in long mode. */
+  readonly entry: number;
+  readonly segments: readonly ImageSegment[];
+  readonly note: ImageNote | null;
+}
+
+/** Larger files are not read at all. */
+const MAX_IMAGE_BYTES = 512 * 2 ** 20;
+
+/**
+ * Reads an image: ELF64 (long mode) or else a flat binary (real mode, loaded at 0x1000).
+ *
+ * @throws UsageError naming the path and what is wrong with it
+ */
+export function loadImage(path: string): Image {
+  let file: Uint8Array;
+  try {
+    const { size } = statSync(path);
+    if (size > MAX_IMAGE_BYTES) {
+      throw new UsageError(`image ${path} is larger than ${MAX_IMAGE_BYTES} bytes`);
+    }
+    file = readFileSync(path);
+  } catch (error) {
+    if (error instanceof UsageError) {
+      throw error;
+    }
+    const { code } = error as NodeJS.ErrnoException;
+    throw new UsageError(
+      `image ${path} cannot be read (${code ?? 'unknown error'})`,
+      'Name a bundled guest (faultline run --list) or the path of an image.',
+      { cause: error },
+    );
+  }
+  return isElf(file) ? parseElf(file, path) : flatImage(file, path);
+}
+
+function flatImage(file: Uint8Array, path: string): Image {
+  const room = GDT_ADDRESS - FLAT_ENTRY;
+  if (file.length === 0) {
+    throw new UsageError(`image ${path} is empty`);
+  }
+  if (file.length > room) {
+    throw new UsageError(
+      `image ${path} is not ELF, and too large for a flat binary (${file.length} bytes, at most ${room})`,
+    );
+  }
+  const segment = { address: FLAT_ENTRY, data: file, bytes: file.length };
+  return { mode: 'real', entry: FLAT_ENTRY, segments: [segment], note: null };
+}

@@ -1,0 +1,166 @@
+import { WakeEvent } from '../ffi/descriptor.js';
+import { UnsupportedError, UsageError } from '../ffi/errors.js';
+import { ResourceStack } from '../ffi/resource-stack.js';
+import { KvmSystem } from '../kvm/kvm-system.js';
+import { setLongMode, setRealMode } from '../kvm/registers.js';
+import type { GeneralRegisters, Vcpu } from '../kvm/vcpu.js';
+import type { Vm } from '../kvm/vm.js';
+import { BACKINGS } from '../memory/backing.js';
+import { GuestMemory } from '../memory/guest-memory.js';
+import { openSource } from '../source/open-source.js';
+import { KVM_CAP_MAX_VCPUS, KVM_CAP_SYNC_MMU } from '../uapi/kvm.js';
+import { X86_EFLAGS_FIXED, X86_EFLAGS_IOPL } from '../uapi/kvm-x86.js';
+import type { Userfaultfd } from '../uffd/userfaultfd.js';
+import { buildLongModeTables } from './boot-tables.js';
+import {
+  checkParameters,
+  findBundled,
+  pathOfBundled,
+  planUnknown,
+  type Workload,
+} from './bundled-guests.js';
+import { chooseDelivery, DELIVERIES, type Delivery } from './delivery.js';
+import { GDT_ADDRESS, PML4_ADDRESS, TSS_ADDRESS } from './guest-physical-map.js';
+import { type Image, type ImageSegment, loadImage } from './image.js';
+import type { MachineConfig } from './machine-config.js';
+import { loadResident } from './resident.js';
+
+/**
+ * A VM ready to run: guest memory with its userfaultfd, and vCPUs at the image's entry. It owns all
+ * of them; `close()` gives them back in the order that KVM and userfaultfd need.
+ */
+export class Machine implements Disposable {
+  readonly config: MachineConfig;
+  readonly image: Image;
+  readonly workload: Workload;
+  readonly delivery: Delivery;
+  /** Why this delivery. */
+  readonly why: string;
+  readonly memory: GuestMemory;
+  readonly uffd: Userfaultfd | null;
+  readonly vcpus: readonly Vcpu[];
+  /** Readable once handlers are to stop. */
+  readonly stopHandlers: WakeEvent;
+  /** Pages that hold the image and its tables. */
+  readonly imagePages: ReadonlySet<number>;
+  private readonly owned: ResourceStack;
+
+  /** @throws UsageError, UnsupportedError, SyscallError; nothing stays open then */
+  constructor(config: MachineConfig) {
+    this.config = config;
+    const bundled = findBundled(config.image);
+    if (bundled !== undefined) {
+      checkParameters(bundled, config.params);
+    }
+    this.image = loadImage(bundled === undefined ? config.image : pathOfBundled(bundled));
+    this.workload =
+      bundled?.plan(config.params, config.source, config.memoryBytes, config.vcpus) ??
+      planUnknown(config.params);
+
+    using stack = new ResourceStack();
+    const system = stack.use(KvmSystem.open());
+    const backing = BACKINGS[config.backing];
+    const chosen =
+      config.delivery === 'auto'
+        ? chooseDelivery(backing)
+        : { delivery: DELIVERIES[config.delivery], why: 'asked for' };
+    this.delivery = chosen.delivery;
+    this.why = chosen.why;
+
+    this.memory = stack.use(GuestMemory.create(backing, config.memoryBytes, config.unitBytes));
+    const source = openSource(config.source);
+    this.uffd = this.delivery.prepare(this.memory, source);
+    if (this.uffd !== null) {
+      stack.use(this.uffd);
+    }
+    this.imagePages = loadResident(this.memory, this.segments(), source, this.uffd);
+    this.stopHandlers = stack.use(new WakeEvent());
+
+    const vm = stack.use(createVm(system, config.vcpus));
+    const { bytes, guestAddress } = this.memory.layout;
+    vm.setUserMemoryRegion({
+      slot: 0,
+      flags: 0,
+      guestPhysicalAddress: 0,
+      bytes,
+      userspaceAddress: guestAddress,
+    });
+    this.vcpus = this.createVcpus(system, vm, stack);
+    this.owned = stack.move();
+  }
+
+  /** The image, its parameters and, in long mode, the tables it runs on. */
+  private segments(): ImageSegment[] {
+    const { image, workload, config } = this;
+    const segments = [...image.segments];
+    if (image.mode === 'long') {
+      segments.push(...buildLongModeTables(config.memoryBytes));
+    }
+    if (workload.parameterBlock !== null && image.note !== null) {
+      const data = workload.parameterBlock;
+      segments.push({ address: image.note.parameters, data, bytes: data.length });
+    }
+    return segments;
+  }
+
+  private createVcpus(system: KvmSystem, vm: Vm, stack: ResourceStack): Vcpu[] {
+    const cpuid = system.supportedCpuid();
+    return Array.from({ length: this.config.vcpus }, (_, index) => {
+      const vcpu = stack.use(vm.createVcpu(index));
+      vcpu.setCpuid(cpuid);
+      this.setEntry(vcpu, index);
+      vcpu.unblockAllSignalsInGuest();
+      return vcpu;
+    });
+  }
+
+  private setEntry(vcpu: Vcpu, index: number): void {
+    const { mode, entry, note } = this.image;
+    const count = this.config.vcpus;
+    let registers: GeneralRegisters;
+    if (mode === 'real') {
+      vcpu.changeSystemRegisters(setRealMode);
+      registers = { rip: entry, rsp: entry, rax: index, rbx: count, rflags: X86_EFLAGS_FIXED };
+    } else {
+      vcpu.changeSystemRegisters((sregs) =>
+        setLongMode(sregs, note?.privilegeLevel ?? 0, {
+          gdtAddress: GDT_ADDRESS,
+          tssAddress: TSS_ADDRESS,
+          pml4Address: PML4_ADDRESS,
+        }),
+      );
+      registers = {
+        rip: entry,
+        rdi: note?.parameters ?? 0,
+        rsi: index,
+        rdx: count,
+        rflags: X86_EFLAGS_FIXED | X86_EFLAGS_IOPL,
+      };
+    }
+    vcpu.setRegisters(registers);
+  }
+
+  /** Call it after all workers have ended. May be called twice. */
+  close(): void {
+    this.owned.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+function createVm(system: KvmSystem, vcpus: number): Vm {
+  if (system.checkExtension(KVM_CAP_SYNC_MMU) === 0) {
+    throw new UnsupportedError(
+      'this KVM does not follow changes of host mappings (KVM_CAP_SYNC_MMU)',
+    );
+  }
+  const most = system.checkExtension(KVM_CAP_MAX_VCPUS);
+  if (vcpus > most) {
+    throw new UsageError(`--vcpus ${vcpus} is more than this KVM allows (${most})`);
+  }
+  const vm = system.createVm();
+  vm.reserveRealModePages();
+  return vm;
+}

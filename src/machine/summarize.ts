@@ -1,0 +1,145 @@
+import { viewOf } from '../ffi/view.js';
+import { OUTCOMES, type OutcomeName } from '../fault/outcome.js';
+import { type CounterName, counterRow, readCounters } from '../measure/counters.js';
+import {
+  HISTOGRAM_BYTES,
+  histogramRow,
+  mergeHistograms,
+  type Percentiles,
+  percentilesOf,
+} from '../measure/histogram.js';
+import { type Measured, sumMeasured } from '../measure/perf-counters.js';
+import type { Judgement } from './bundled-guests.js';
+import type { Crew } from './crew.js';
+import type { Machine } from './machine.js';
+import type { PerFault, RunResult, VcpuResult } from './run-result.js';
+
+type Figures = Pick<
+  RunResult,
+  | 'faults'
+  | 'latencyMicroseconds'
+  | 'resolveMicroseconds'
+  | 'perFault'
+  | 'notMeasured'
+  | 'guestSeconds'
+  | 'pagesPerSecond'
+  | 'perVcpu'
+>;
+
+/**
+ * What a run cost, from what its threads counted. They must have ended.
+ *
+ * @param touched distinct pages the guest touched, where it reported them
+ */
+export function summarize(
+  machine: Machine,
+  crew: Crew,
+  judgement: Judgement,
+  touched: number | null,
+): Figures {
+  const rows = Array.from({ length: crew.threads }, (_, thread) =>
+    readCounters(counterRow(crew.counters, thread)),
+  );
+  const total = (name: CounterName): number => rows.reduce((sum, row) => sum + row[name], 0);
+  const outcomes = Object.fromEntries(OUTCOMES.map((name) => [name, total(name)])) as Record<
+    OutcomeName,
+    number
+  >;
+  const nothingTrapped = machine.delivery.reportedBy === 'none';
+  const count = nothingTrapped ? touched : total('faults');
+  const finishes = [...crew.vcpuFinishes, ...crew.handlerFinishes];
+  const complete = finishes.length === crew.threads;
+  const began = finishes.reduce((least, { began }) => (began < least ? began : least), 2n ** 63n);
+  const ended = crew.vcpuFinishes.reduce((most, { ended }) => (ended > most ? ended : most), 0n);
+  const guestSeconds = complete && finishes.length > 0 ? Number(ended - began) / 1e9 : null;
+  const { perFault, notMeasured } = costs(machine, crew, rows, count);
+  return {
+    faults: { count, outcomes },
+    latencyMicroseconds: complete ? guestLatency(machine, judgement.maxCycles) : null,
+    resolveMicroseconds: resolveLatency(crew),
+    perFault,
+    notMeasured,
+    guestSeconds,
+    pagesPerSecond:
+      touched === null || guestSeconds === null ? null : Math.round(touched / guestSeconds),
+    perVcpu: crew.vcpuFinishes.map(({ end, perf, heap, began, ended }, index): VcpuResult => {
+      const row = rows[index]!;
+      const seconds = Number(ended - began) / 1e9;
+      const faults = machine.delivery.trapped ? row.faults : null;
+      return {
+        index,
+        end: end.vcpu.reason,
+        exitCode: end.vcpu.reason === 'exited' ? end.vcpu.code : null,
+        faults,
+        pagesPerSecond: faults === null ? null : Math.round(row.installed / seconds),
+        kvmRuns: row.kvmRuns,
+        ramAccesses: row.ramAccesses,
+        contextSwitches: perf.contextSwitches.value,
+        heap,
+      };
+    }),
+  };
+}
+
+function costs(
+  machine: Machine,
+  crew: Crew,
+  rows: readonly Record<CounterName, number>[],
+  faults: number | null,
+): { perFault: PerFault; notMeasured: Record<string, string> } {
+  const readings = [...crew.vcpuFinishes, ...crew.handlerFinishes].map(({ perf }) => perf);
+  const total = (name: CounterName): number => rows.reduce((sum, row) => sum + row[name], 0);
+  const notMeasured: Record<string, string> = {};
+  const per = (name: string, figure: Measured): number | null => {
+    if (figure.value === null) {
+      notMeasured[name] = figure.why;
+      return null;
+    }
+    if (faults === null || faults === 0) {
+      notMeasured[name] = 'there were no faults, or the guest does not report them';
+      return null;
+    }
+    return figure.value / faults;
+  };
+  const samples = total('userSamples');
+  const user: Measured =
+    samples > 0
+      ? { value: (total('userNanoseconds') / samples / 1000) * (faults ?? 0) }
+      : { value: null, why: `delivery ${machine.delivery.name} resolved no fault in userspace` };
+  const perFault: PerFault = {
+    mmapLockAcquisitions: per(
+      'mmapLockAcquisitions',
+      sumMeasured(readings.map((reading) => reading.mmapLockAcquisitions)),
+    ),
+    contextSwitches: per(
+      'contextSwitches',
+      sumMeasured(readings.map((reading) => reading.contextSwitches)),
+    ),
+    kvmRuns: per('kvmRuns', { value: total('kvmRuns') }),
+    syscalls: per('syscalls', { value: total('syscalls') }),
+    userMicroseconds: per('userMicroseconds', user),
+  };
+  return { perFault, notMeasured };
+}
+
+/** From the histograms that the guest keeps in its own memory, in cycles of its TSC. */
+function guestLatency(machine: Machine, maxCycles: number | null): Percentiles | null {
+  const { note } = machine.image;
+  if (note === null || note.histograms === 0 || maxCycles === null) {
+    return null;
+  }
+  const { aliasAddress } = machine.memory.layout;
+  const histograms = machine.vcpus.map((_, index) => {
+    const address = aliasAddress + note.histograms + index * note.histogramStride;
+    return new Uint32Array(viewOf(address, HISTOGRAM_BYTES));
+  });
+  const microsecondsPerCycle = 1000 / machine.vcpus[0]!.tscKilohertz();
+  return percentilesOf(mergeHistograms(histograms), maxCycles, microsecondsPerCycle);
+}
+
+function resolveLatency(crew: Crew): Percentiles | null {
+  const histograms = Array.from({ length: crew.threads }, (_, thread) =>
+    histogramRow(crew.histograms, thread),
+  );
+  return percentilesOf(mergeHistograms(histograms), null, 1 / 1000);
+}

@@ -1,0 +1,46 @@
+import { WINDOW_BYTES } from '../ffi/view.js';
+import type { GuestMemory } from '../memory/guest-memory.js';
+import { MAPPED } from '../memory/page-states.js';
+import type { PageSource } from '../source/page-source.js';
+
+export interface Verification {
+  /** Pages compared word by word, the image's own left out. */
+  readonly pages: number;
+  readonly mismatched: number;
+  /** GPA of the first wrong word, or null. */
+  readonly firstMismatch: number | null;
+}
+
+/**
+ * Compares every page that the run brought in with what it must contain now, through the alias
+ * mapping. No vCPU may be running.
+ *
+ * @param contents the source of a page where it is not `source`, as of {@link Workload}
+ */
+export function verifyMemory(
+  memory: GuestMemory,
+  imagePages: ReadonlySet<number>,
+  source: PageSource,
+  contents: (page: number) => PageSource | null,
+): Verification {
+  const pagesPerUnit = memory.layout.unitBytes / 4096;
+  const { states, alias } = memory;
+  let pages = 0;
+  let mismatched = 0;
+  let firstMismatch: number | null = null;
+  for (let page = 0; page < memory.layout.bytes / 4096; page++) {
+    if (states.words[Math.floor(page / pagesPerUnit)] !== MAPPED || imagePages.has(page)) {
+      continue;
+    }
+    const address = page * 4096;
+    const window = alias.words[Math.floor(address / WINDOW_BYTES)]!;
+    const expected = contents(page) ?? source;
+    const wrong = expected.compare(page, window, (address % WINDOW_BYTES) / 4);
+    pages++;
+    if (wrong >= 0) {
+      mismatched++;
+      firstMismatch ??= address + wrong * 4;
+    }
+  }
+  return { pages, mismatched, firstMismatch };
+}

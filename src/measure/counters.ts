@@ -1,0 +1,55 @@
+/**
+ * What a thread counts while it runs, as doubles in shared memory: one writer per row, read by the
+ * main thread at any time. A double is exact to 2^53 and costs no allocation to add to.
+ */
+export const COUNTERS = [
+  /** KVM_RUN calls that returned. */
+  'kvmRuns',
+  /** Missing pages that reached this thread. */
+  'faults',
+  /** System calls made by the loop, KVM_RUN included. */
+  'syscalls',
+  'installed',
+  'present',
+  'populated',
+  'retried',
+  'memory-error',
+  /** In-RAM MMIO exits served from the alias mapping. */
+  'ramAccesses',
+  /** Port I/O exits. */
+  'portAccesses',
+  /** Faults whose time in userspace, outside system calls, was measured. */
+  'userSamples',
+  /** Sum of those times. */
+  'userNanoseconds',
+] as const;
+
+export type CounterName = (typeof COUNTERS)[number];
+
+const index = (name: CounterName): number => COUNTERS.indexOf(name);
+
+export const KVM_RUNS = index('kvmRuns');
+export const FAULTS = index('faults');
+export const SYSCALLS = index('syscalls');
+/** The outcome counters follow in the order of fault/outcome.ts. */
+export const FIRST_OUTCOME = index('installed');
+export const RAM_ACCESSES = index('ramAccesses');
+export const PORT_ACCESSES = index('portAccesses');
+export const USER_SAMPLES = index('userSamples');
+export const USER_NANOSECONDS = index('userNanoseconds');
+
+/** Bytes of one thread's row: a cache line's multiple, so that threads do not share lines. */
+export const COUNTER_ROW_BYTES = Math.ceil((COUNTERS.length * 8) / 64) * 64;
+
+/** One thread's row. */
+export function counterRow(buffer: SharedArrayBuffer, thread: number): Float64Array {
+  return new Float64Array(buffer, thread * COUNTER_ROW_BYTES, COUNTERS.length);
+}
+
+/** Rows by name. */
+export function readCounters(row: Float64Array): Record<CounterName, number> {
+  return Object.fromEntries(COUNTERS.map((name, at) => [name, row[at]!])) as Record<
+    CounterName,
+    number
+  >;
+}

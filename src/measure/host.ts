@@ -1,0 +1,57 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { cpus, release } from 'node:os';
+
+/** The machine a figure was taken on. */
+export interface HostDescription {
+  /** `uname -r` */
+  readonly kernel: string;
+  /** `kvm_intel`, `kvm_amd`, …; null where the module cannot be told. */
+  readonly kvmModule: string | null;
+  /** `hardware`: EPT or NPT. Null where it cannot be told. */
+  readonly paging: 'hardware' | 'shadow' | null;
+  readonly cpus: number;
+  readonly node: string;
+  /** Of faultline. */
+  readonly version: string;
+}
+
+/** Modules that run guests, and the parameter that says whether the hardware walks page tables. */
+const KVM_MODULES = [
+  { name: 'kvm_intel', parameter: 'ept' },
+  { name: 'kvm_amd', parameter: 'npt' },
+  { name: 'kvm_pvm', parameter: null },
+] as const;
+
+export function describeHost(): HostDescription {
+  const module = KVM_MODULES.find(({ name }) => existsSync(`/sys/module/${name}`));
+  return {
+    kernel: release(),
+    kvmModule: module?.name ?? null,
+    paging: module === undefined ? null : pagingOf(module),
+    cpus: cpus().length,
+    node: process.version,
+    version: packageVersion(),
+  };
+}
+
+function pagingOf(module: (typeof KVM_MODULES)[number]): 'hardware' | 'shadow' | null {
+  if (module.parameter === null) {
+    return 'shadow';
+  }
+  const value = readText(`/sys/module/${module.name}/parameters/${module.parameter}`);
+  return value === null ? null : /^[Y1]/.test(value) ? 'hardware' : 'shadow';
+}
+
+/** The version in package.json, two folders above the built file's. */
+export function packageVersion(): string {
+  const file = new URL('../../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+function readText(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return null; // absent or not readable: the caller reports null
+  }
+}

@@ -1,0 +1,164 @@
+import { constants } from 'node:os';
+import { Descriptor } from '../ffi/descriptor.js';
+import { errnoName, SyscallError, UnsupportedError } from '../ffi/errors.js';
+import { close, errno, ioctl, open, syscall } from '../ffi/libc.js';
+import { scratch } from '../ffi/scratch.js';
+import { O_CLOEXEC, O_NONBLOCK, O_RDWR } from '../uapi/fcntl.js';
+import { SYS_userfaultfd } from '../uapi/syscall.js';
+import {
+  UFFD_API,
+  UFFDIO_API,
+  UFFDIO_CONTINUE,
+  UFFDIO_POISON,
+  UFFDIO_REGISTER,
+  UFFDIO_UNREGISTER,
+  UFFDIO_WAKE,
+  USERFAULTFD_IOC_NEW,
+  uffdio_api,
+  uffdio_continue,
+  uffdio_poison,
+  uffdio_range,
+  uffdio_register,
+} from '../uapi/userfaultfd.js';
+import { missingFeatures } from './features.js';
+
+const { EAGAIN, EEXIST, EINVAL } = constants.errno;
+
+/**
+ * A userfaultfd after its UFFDIO_API handshake, non-blocking. These are the calls of the set-up
+ * path; the resolver issues its own UFFDIO_CONTINUE from a prepared argument.
+ */
+export class Userfaultfd extends Descriptor {
+  /** Bits of `uffdio_api.features` that this kernel offers. */
+  readonly offered: number;
+
+  private constructor(fd: number, offered: number) {
+    super(fd);
+    this.offered = offered;
+  }
+
+  /**
+   * @param features UFFD_FEATURE_* bits that must be there
+   * @throws UnsupportedError when userfaultfd may not be used, or lacks a feature
+   */
+  static open(features = 0): Userfaultfd {
+    const fd = openDescriptor();
+    if (handshake(fd, features)) {
+      return new Userfaultfd(fd, scratch.getU64(uffdio_api.offset.features));
+    }
+    const error = errno();
+    close(fd);
+    if (error !== EINVAL || features === 0) {
+      throw new SyscallError('UFFDIO_API', error);
+    }
+    // The kernel refuses the set as a whole; a second handshake tells which bits it lacks.
+    using plain = Userfaultfd.open();
+    throw new UnsupportedError(
+      `userfaultfd of this kernel lacks ${missingFeatures(plain.offered, features).join(', ')}`,
+      'Use a newer kernel, or a delivery that does not need it (see faultline probe).',
+    );
+  }
+
+  /** UFFDIO_REGISTER; `modes` are UFFDIO_REGISTER_MODE_* bits. */
+  register(address: number, bytes: number, modes: number): void {
+    scratch.setU64(uffdio_register.offset.range + uffdio_range.offset.start, address);
+    scratch.setU64(uffdio_register.offset.range + uffdio_range.offset.len, bytes);
+    scratch.setU64(uffdio_register.offset.mode, modes);
+    scratch.setU64(uffdio_register.offset.ioctls, 0);
+    this.call('UFFDIO_REGISTER', UFFDIO_REGISTER, 'Does this backing support these fault modes?');
+  }
+
+  /** UFFDIO_UNREGISTER; sleepers in the range are woken. */
+  unregister(address: number, bytes: number): void {
+    this.range('UFFDIO_UNREGISTER', UFFDIO_UNREGISTER, address, bytes);
+  }
+
+  /** UFFDIO_WAKE: sleepers look at their page again. */
+  wake(address: number, bytes: number): void {
+    this.range('UFFDIO_WAKE', UFFDIO_WAKE, address, bytes);
+  }
+
+  /** UFFDIO_CONTINUE of pages that are in the page cache. Pages already mapped are left alone. */
+  continueRange(address: number, bytes: number): void {
+    this.advance('UFFDIO_CONTINUE', UFFDIO_CONTINUE, address, bytes, uffdio_continue.offset.mapped);
+  }
+
+  /** UFFDIO_POISON: a marker in every page of the range. None may be mapped. */
+  poisonRange(address: number, bytes: number): void {
+    this.advance('UFFDIO_POISON', UFFDIO_POISON, address, bytes, uffdio_poison.offset.updated);
+  }
+
+  /**
+   * Calls that may stop half-way: EAGAIN with the bytes done so far means go on from there.
+   * (`struct uffdio_continue` and `uffdio_poison` differ only in the name of their result.)
+   */
+  private advance(
+    name: string,
+    request: number,
+    address: number,
+    bytes: number,
+    resultOffset: number,
+  ): void {
+    for (let done = 0; done < bytes; ) {
+      scratch.setU64(uffdio_range.offset.start, address + done);
+      scratch.setU64(uffdio_range.offset.len, bytes - done);
+      scratch.setU64(uffdio_continue.offset.mode, 0);
+      scratch.setU64(resultOffset, 0);
+      const failed = ioctl(this.fd, request, scratch.address) < 0;
+      const error = failed ? errno() : 0;
+      const result = scratch.getS64(resultOffset);
+      if (result > 0) {
+        done += result;
+      } else if (error === EEXIST && request === UFFDIO_CONTINUE) {
+        done += 4096; // this page is mapped; the kernel stopped at it
+      } else if (failed && error !== EAGAIN) {
+        throw new SyscallError(`${name} at offset ${done} of ${bytes} bytes`, error);
+      }
+    }
+  }
+
+  private range(name: string, request: number, address: number, bytes: number): void {
+    scratch.setU64(uffdio_range.offset.start, address);
+    scratch.setU64(uffdio_range.offset.len, bytes);
+    this.call(name, request);
+  }
+
+  private call(name: string, request: number, hint = ''): void {
+    if (ioctl(this.fd, request, scratch.address) < 0) {
+      throw new SyscallError(name, errno(), hint);
+    }
+  }
+}
+
+function handshake(fd: number, features: number): boolean {
+  scratch.setU64(uffdio_api.offset.api, UFFD_API);
+  scratch.setU64(uffdio_api.offset.features, features);
+  scratch.setU64(uffdio_api.offset.ioctls, 0);
+  return ioctl(fd, UFFDIO_API, scratch.address) === 0;
+}
+
+/**
+ * `/dev/userfaultfd` (6.1) needs only permission on the device; the system call, for faults taken
+ * in the kernel as KVM's are, needs CAP_SYS_PTRACE or vm.unprivileged_userfaultfd=1.
+ */
+function openDescriptor(): number {
+  const device = open('/dev/userfaultfd', O_RDWR | O_CLOEXEC, 0);
+  const deviceError = errno();
+  if (device >= 0) {
+    const fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+    const error = errno();
+    close(device);
+    if (fd >= 0) {
+      return fd;
+    }
+    throw new SyscallError('USERFAULTFD_IOC_NEW', error, 'Raise the limit of open files (ulimit -n).');
+  }
+  const fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK, 0, 0, 0, 0);
+  if (fd >= 0) {
+    return fd;
+  }
+  throw new UnsupportedError(
+    `userfaultfd is not available: /dev/userfaultfd says ${errnoName(deviceError)}, userfaultfd(2) says ${errnoName(errno())}`,
+    'Run as root, give access to /dev/userfaultfd, or set sysctl vm.unprivileged_userfaultfd=1.',
+  );
+}

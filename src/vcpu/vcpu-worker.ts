@@ -1,0 +1,64 @@
+/** Entry of a vCPU worker thread. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { blockVcpuSignals } from '../ffi/thread.js';
+import { createFaultTiming } from '../fault/fault-timing.js';
+import { createResolver, type Strategy } from '../fault/resolver.js';
+import { runWorker, type WorkerData } from '../fault/run-worker.js';
+import { type ConsoleMessage, WorkerControl } from '../fault/worker-control.js';
+import { RunPage } from '../kvm/run-page.js';
+import { counterRow } from '../measure/counters.js';
+import { histogramRow } from '../measure/histogram.js';
+import type { GuestMemoryLayout } from '../memory/guest-memory.js';
+import { openSource, type SourceSpec } from '../source/open-source.js';
+import { createGuestPorts } from './guest-ports.js';
+import { createRunLoop, type VcpuEnd } from './run-loop.js';
+
+export interface VcpuWorkerData extends WorkerData {
+  readonly vcpu: number;
+  readonly runPageAddress: number;
+  readonly runPageBytes: number;
+  readonly memory: GuestMemoryLayout;
+  readonly source: SourceSpec;
+  readonly strategy: Strategy;
+  /** -1 where nothing is trapped. */
+  readonly uffd: number;
+  /** Exit delivery: this thread resolves its own faults. */
+  readonly trapped: boolean;
+  /** This thread's row in `counters` and histogram in `histograms`. */
+  readonly row: number;
+  readonly counters: SharedArrayBuffer;
+  readonly histograms: SharedArrayBuffer;
+}
+
+/** How the vCPU ended, and what its guest reported. */
+export interface VcpuWorkerEnd {
+  readonly vcpu: VcpuEnd;
+  readonly report: Uint32Array;
+}
+
+const data = workerData as VcpuWorkerData;
+const { memory, vcpu, uffd, strategy, trapped } = data;
+blockVcpuSignals();
+const counters = counterRow(data.counters, data.row);
+const timing = createFaultTiming(histogramRow(data.histograms, data.row), counters);
+const source = openSource(data.source);
+const caller = 'vcpu';
+const resolver = createResolver({ memory, source, uffd, strategy, caller, counters, timing });
+const page = new RunPage(data.runPageAddress, data.runPageBytes);
+const control = new WorkerControl(data.control);
+const ports = createGuestPorts((text) => {
+  parentPort?.postMessage({ type: 'console', text } satisfies ConsoleMessage);
+});
+const run = createRunLoop({
+  vcpu,
+  page,
+  memory,
+  resolver,
+  ports,
+  control,
+  counters,
+  timing,
+  trapped,
+});
+
+await runWorker<VcpuWorkerEnd>(data, () => ({ vcpu: run(), report: ports.report }));
