@@ -7,9 +7,15 @@
  */
 #include "../abi.h"
 
+#define STACK_SHIFT 5
+
         .code16
         .globl _start
 _start:
+        mov     %ax, %sp                /* a stack of its own, within the image */
+        inc     %sp
+        shl     $STACK_SHIFT, %sp
+        add     $stacks, %sp
         mov     %ax, %bp                /* index */
         mov     %bx, %di                /* count */
         mov     $hello, %si
@@ -56,3 +62,6 @@ print_number:
 hello:  .asciz  "hello from vCPU "
 of:     .asciz  " of "
 ending: .asciz  " in real mode\n"
+
+        .balign 32
+stacks: .skip   MAX_VCPUS << STACK_SHIFT

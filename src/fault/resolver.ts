@@ -5,7 +5,7 @@ import { WINDOW_BYTES, WindowedMemory } from '../ffi/view.js';
 import { SYSCALLS } from '../measure/counters.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { AWAITED, CLAIMED, MAPPED, MISSING, PageStates, POISONED } from '../memory/page-states.js';
-import type { PageSource } from '../source/page-source.js';
+import { type PageSource, WORDS_PER_PAGE } from '../source/page-source.js';
 import { MADV_POPULATE_WRITE } from '../uapi/mman.js';
 import {
   UFFDIO_CONTINUE,
@@ -103,6 +103,11 @@ export function createResolver(options: ResolverOptions): Resolver {
     revisited = -1;
     const window = windows[(unit / unitsPerWindow) | 0]!;
     const firstWord = (unit % unitsPerWindow) * wordsPerUnit;
+    timing.beforeAllocate();
+    for (let word = firstWord; word < firstWord + wordsPerUnit; word += WORDS_PER_PAGE) {
+      window[word] = 0; // the kernel allocates the page here, in a fault of the alias mapping
+    }
+    timing.afterAllocate();
     if (!source.fill(unit * pagesPerUnit, window, firstWord, wordsPerUnit)) {
       states.publish(unit, POISONED);
       return fail(unit, 'source', 0);

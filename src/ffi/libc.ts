@@ -74,6 +74,9 @@ export const memcmp = bind<[a: number, b: number, bytes: number]>(
 export const clock_gettime = bind<[clock: number, timespec: number]>(
   'int clock_gettime(int clock, uintptr_t timespec)',
 );
+export const getrusage = bind<[who: number, usage: number]>(
+  'int getrusage(int who, uintptr_t usage)',
+);
 /** Ends the process at once: no destructors, no joining of threads that sit in KVM_RUN. */
 export const _exit = bind<[status: number]>('void _exit(int status)');
 

@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { UsageError } from '../ffi/errors.js';
 import type { SourceSpec } from '../source/open-source.js';
 import type { PageSource } from '../source/page-source.js';
+import { WORKLOAD_START } from './guest-physical-map.js';
 import {
   decodeTouch,
   encodeTouch,
@@ -19,8 +20,10 @@ export interface Workload {
   readonly parameters: Readonly<Record<string, string | number>>;
   /** Pages it touches when it completes, or null when that is not known beforehand. */
   readonly pagesTouched: number | null;
+  /** Whether it touches page `page` (GPA / 4096). */
+  readonly touches: (page: number) => boolean;
   /**
-   * The source whose contents page `page` (GPA / 4096) must have afterwards, null for the run's own
+   * The source whose contents page `page` must have afterwards, null for the run's own
    * source. Null instead of the function: this image's memory cannot be verified.
    */
   readonly contents: ((page: number) => PageSource | null) | null;
@@ -52,6 +55,8 @@ export interface BundledGuest {
   ): Workload;
 }
 
+const FIRST_PAGE = WORKLOAD_START / 4096;
+
 const NOTHING_TO_JUDGE: Judgement = { visits: null, complaint: null, maxCycles: null };
 
 export const BUNDLED_GUESTS: readonly BundledGuest[] = [
@@ -64,7 +69,8 @@ export const BUNDLED_GUESTS: readonly BundledGuest[] = [
       parameterBlock: null,
       parameters: {},
       pagesTouched: null,
-      contents: () => null, // it writes no memory
+      touches: () => false,
+      contents: () => null, // it writes no memory but its own
       judge: () => NOTHING_TO_JUDGE,
     }),
   },
@@ -81,6 +87,7 @@ export const BUNDLED_GUESTS: readonly BundledGuest[] = [
         parameterBlock: encodeTouch(parameters, source),
         parameters: { pages, order, write: writePercent, passes, share, seed, stride },
         pagesTouched: pages,
+        touches: (page) => page >= FIRST_PAGE && page < FIRST_PAGE + pages,
         contents: touchedContents(parameters, source),
         judge: (reports) => judgeTouch(reports.map(decodeTouch), visits),
       };
@@ -113,6 +120,7 @@ export function planUnknown(given: Readonly<Record<string, string>>): Workload {
     parameterBlock: null,
     parameters: {},
     pagesTouched: null,
+    touches: () => false,
     contents: null,
     judge: () => NOTHING_TO_JUDGE,
   };

@@ -65,7 +65,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     pages: {
       bytesPerPage: 4096,
       touched,
-      verified: verified === null ? null : verified.pages - verified.mismatched,
+      verified: verified?.touchedAndRight ?? null,
       mismatched: verified?.mismatched ?? null,
     },
     ...summarize(machine, crew, judgement, touched),
@@ -153,9 +153,8 @@ function judge(machine: Machine, crew: Crew, failure: RunError | null): Judgemen
 }
 
 function verify(machine: Machine): Verification | null {
-  const { contents } = machine.workload;
-  const source = openSource(machine.config.source);
-  return contents && verifyMemory(machine.memory, machine.imagePages, source, contents);
+  const { memory, imagePages, workload, config } = machine;
+  return verifyMemory(memory, imagePages, openSource(config.source), workload);
 }
 
 function mismatchOf(judgement: Judgement, verified: Verification | null): RunError | null {

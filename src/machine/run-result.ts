@@ -34,8 +34,10 @@ export interface PerFault {
   readonly contextSwitches: number | null;
   readonly kvmRuns: number | null;
   readonly syscalls: number | null;
-  /** Time in userspace outside system calls. */
+  /** Time in userspace outside system calls and page faults of our own (every 16th is timed). */
   readonly userMicroseconds: number | null;
+  /** Time in which the kernel allocated the page, in a fault of the alias mapping. */
+  readonly allocateMicroseconds: number | null;
 }
 
 export interface VcpuResult {
@@ -75,16 +77,19 @@ export interface RunResult {
     readonly bytesPerPage: 4096;
     /** Distinct pages the guest touched, by its own count; null for an image that reports none. */
     readonly touched: number | null;
-    /** Pages whose every word was right afterwards; null when the image's memory is its own. */
+    /**
+     * Touched pages whose every word was right afterwards; null where nothing is known of what the
+     * image writes. Resident pages that the guest did not touch are compared too: see `mismatched`.
+     */
     readonly verified: number | null;
     readonly mismatched: number | null;
   };
   readonly faults: {
     /**
-     * Faults that reached userspace. Under delivery `kernel` none does: there it is the number of
-     * pages touched, each of which faulted in the kernel once.
+     * Faults that reached userspace. Under delivery `kernel` none does: there it is the page faults
+     * that the kernel served in the vCPU threads; on reads it maps up to 16 pages with each.
      */
-    readonly count: number | null;
+    readonly count: number;
     readonly outcomes: Readonly<Record<OutcomeName, number>>;
   };
   /** First accesses of pages as the guest's TSC saw them; null for an image that times none. */

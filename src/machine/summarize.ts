@@ -45,8 +45,10 @@ export function summarize(
     OutcomeName,
     number
   >;
-  const nothingTrapped = machine.delivery.reportedBy === 'none';
-  const count = nothingTrapped ? touched : total('faults');
+  const count =
+    machine.delivery.reportedBy === 'none'
+      ? crew.vcpuFinishes.reduce((sum, { perf }) => sum + perf.pageFaults, 0)
+      : total('faults');
   const finishes = [...crew.vcpuFinishes, ...crew.handlerFinishes];
   const complete = finishes.length === crew.threads;
   const began = finishes.reduce((least, { began }) => (began < least ? began : least), 2n ** 63n);
@@ -85,7 +87,7 @@ function costs(
   machine: Machine,
   crew: Crew,
   rows: readonly Record<CounterName, number>[],
-  faults: number | null,
+  faults: number,
 ): { perFault: PerFault; notMeasured: Record<string, string> } {
   const readings = [...crew.vcpuFinishes, ...crew.handlerFinishes].map(({ perf }) => perf);
   const total = (name: CounterName): number => rows.reduce((sum, row) => sum + row[name], 0);
@@ -95,16 +97,16 @@ function costs(
       notMeasured[name] = figure.why;
       return null;
     }
-    if (faults === null || faults === 0) {
-      notMeasured[name] = 'there were no faults, or the guest does not report them';
+    if (faults === 0) {
+      notMeasured[name] = 'there were no faults';
       return null;
     }
     return figure.value / faults;
   };
-  const samples = total('userSamples');
-  const user: Measured =
-    samples > 0
-      ? { value: (total('userNanoseconds') / samples / 1000) * (faults ?? 0) }
+  const timed = total('timedFaults');
+  const microseconds = (name: 'userNanoseconds' | 'allocateNanoseconds'): Measured =>
+    timed > 0
+      ? { value: (total(name) / timed / 1000) * faults }
       : { value: null, why: `delivery ${machine.delivery.name} resolved no fault in userspace` };
   const perFault: PerFault = {
     mmapLockAcquisitions: per(
@@ -117,7 +119,8 @@ function costs(
     ),
     kvmRuns: per('kvmRuns', { value: total('kvmRuns') }),
     syscalls: per('syscalls', { value: total('syscalls') }),
-    userMicroseconds: per('userMicroseconds', user),
+    userMicroseconds: per('userMicroseconds', microseconds('userNanoseconds')),
+    allocateMicroseconds: per('allocateMicroseconds', microseconds('allocateNanoseconds')),
   };
   return { perFault, notMeasured };
 }

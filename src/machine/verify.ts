@@ -2,10 +2,13 @@ import { WINDOW_BYTES } from '../ffi/view.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import { MAPPED } from '../memory/page-states.js';
 import type { PageSource } from '../source/page-source.js';
+import type { Workload } from './bundled-guests.js';
 
 export interface Verification {
-  /** Pages compared word by word, the image's own left out. */
+  /** Resident pages compared word by word, the image's own left out. */
   readonly pages: number;
+  /** Those of them that the guest touches and that were right. */
+  readonly touchedAndRight: number;
   readonly mismatched: number;
   /** GPA of the first wrong word, or null. */
   readonly firstMismatch: number | null;
@@ -15,17 +18,22 @@ export interface Verification {
  * Compares every page that the run brought in with what it must contain now, through the alias
  * mapping. No vCPU may be running.
  *
- * @param contents the source of a page where it is not `source`, as of {@link Workload}
+ * @returns null for a workload whose memory is not known
  */
 export function verifyMemory(
   memory: GuestMemory,
   imagePages: ReadonlySet<number>,
   source: PageSource,
-  contents: (page: number) => PageSource | null,
-): Verification {
+  workload: Pick<Workload, 'touches' | 'contents'>,
+): Verification | null {
+  const { touches, contents } = workload;
+  if (contents === null) {
+    return null;
+  }
   const pagesPerUnit = memory.layout.unitBytes / 4096;
   const { states, alias } = memory;
   let pages = 0;
+  let touchedAndRight = 0;
   let mismatched = 0;
   let firstMismatch: number | null = null;
   for (let page = 0; page < memory.layout.bytes / 4096; page++) {
@@ -40,7 +48,9 @@ export function verifyMemory(
     if (wrong >= 0) {
       mismatched++;
       firstMismatch ??= address + wrong * 4;
+    } else if (touches(page)) {
+      touchedAndRight++;
     }
   }
-  return { pages, mismatched, firstMismatch };
+  return { pages, touchedAndRight, mismatched, firstMismatch };
 }

@@ -18,10 +18,12 @@ export const COUNTERS = [
   'ramAccesses',
   /** Port I/O exits. */
   'portAccesses',
-  /** Faults whose time in userspace, outside system calls, was measured. */
-  'userSamples',
-  /** Sum of those times. */
+  /** Faults whose parts were timed. */
+  'timedFaults',
+  /** Sum of their times in userspace, outside system calls and page faults of our own. */
   'userNanoseconds',
+  /** Sum of the times the kernel took to allocate their pages, in faults of the alias mapping. */
+  'allocateNanoseconds',
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];
@@ -35,8 +37,9 @@ export const SYSCALLS = index('syscalls');
 export const FIRST_OUTCOME = index('installed');
 export const RAM_ACCESSES = index('ramAccesses');
 export const PORT_ACCESSES = index('portAccesses');
-export const USER_SAMPLES = index('userSamples');
+export const TIMED_FAULTS = index('timedFaults');
 export const USER_NANOSECONDS = index('userNanoseconds');
+export const ALLOCATE_NANOSECONDS = index('allocateNanoseconds');
 
 /** Bytes of one thread's row: a cache line's multiple, so that threads do not share lines. */
 export const COUNTER_ROW_BYTES = Math.ceil((COUNTERS.length * 8) / 64) * 64;

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { Descriptor } from '../ffi/descriptor.js';
 import { errnoName } from '../ffi/errors.js';
-import { errno, ioctl, read, syscall } from '../ffi/libc.js';
+import { errno, getrusage, ioctl, read, syscall } from '../ffi/libc.js';
 import { scratch } from '../ffi/scratch.js';
 import {
   PERF_COUNT_SW_CONTEXT_SWITCHES,
@@ -14,6 +14,7 @@ import {
   perf_event_attr,
   perf_event_attr_bit,
 } from '../uapi/perf.js';
+import { RUSAGE_THREAD, rusage } from '../uapi/resource.js';
 import { SYS_perf_event_open } from '../uapi/syscall.js';
 
 /** A figure, or the reason why this host does not give it. */
@@ -25,6 +26,11 @@ export interface PerfEvents {
 }
 
 export interface PerfReadings {
+  /**
+   * Page faults that the kernel served for the thread, those of KVM on the guest's behalf included
+   * (ru_minflt and ru_majflt; perf's own page-fault event leaves KVM's out).
+   */
+  readonly pageFaults: number;
   readonly mmapLockAcquisitions: Measured;
   readonly contextSwitches: Measured;
 }
@@ -33,6 +39,7 @@ export interface PerfReadings {
 export class ThreadPerfCounters implements Disposable {
   private readonly mmapLock: Descriptor | string;
   private readonly contextSwitches: Descriptor | string;
+  private pageFaultsBefore = 0;
 
   constructor(events: PerfEvents) {
     this.mmapLock =
@@ -43,12 +50,14 @@ export class ThreadPerfCounters implements Disposable {
   }
 
   start(): void {
+    this.pageFaultsBefore = threadPageFaults();
     this.each(PERF_EVENT_IOC_ENABLE);
   }
 
   stop(): PerfReadings {
     this.each(PERF_EVENT_IOC_DISABLE);
     return {
+      pageFaults: threadPageFaults() - this.pageFaultsBefore,
       mmapLockAcquisitions: readEvent(this.mmapLock),
       contextSwitches: readEvent(this.contextSwitches),
     };
@@ -81,6 +90,11 @@ export function sumMeasured(figures: readonly Measured[]): Measured {
     sum += figure.value;
   }
   return { value: sum };
+}
+
+function threadPageFaults(): number {
+  getrusage(RUSAGE_THREAD, scratch.address);
+  return scratch.getU64(rusage.offset.ru_minflt) + scratch.getU64(rusage.offset.ru_majflt);
 }
 
 function openEvent(type: number, config: number): Descriptor | string {

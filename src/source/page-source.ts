@@ -9,7 +9,7 @@ export interface PageSource {
    *
    * @param pageNumber guest physical address divided by 4096
    * @param words a window of the alias mapping
-   * @param first index of the first word to write
+   * @param first index of the first word to write, a multiple of 1024
    * @param count words to write, a multiple of 1024
    * @returns false if the contents cannot be had: the page is a memory error
    */

@@ -1,0 +1,65 @@
+# Everything a user or a maintainer does. Every target installs and builds what it needs.
+
+NODE_BIN := node_modules/.bin
+DIST     := dist
+IMAGES   := $(DIST)/guest-images
+CC       ?= gcc
+CFLAGS   := -O2 -Wall -Wextra -Werror
+
+TS_SOURCES := $(shell find src test bench -name '*.ts' 2>/dev/null)
+IMAGE_FILES := $(IMAGES)/touch.elf $(IMAGES)/hello.bin
+REFERENCE := $(DIST)/bench/reference/fault-loops
+
+.PHONY: demo build test test-kvm bench lint format guest-images clean
+
+demo: build
+	@node $(DIST)/src/cli/main.js bench deliveries --pages 16384
+
+build: $(DIST)/.built guest-images $(REFERENCE)
+
+# One stamp for the whole of npm ci: node_modules/ itself changes its date for other reasons.
+node_modules/.installed: package.json package-lock.json
+	npm ci --no-fund --no-audit
+	$(NODE_BIN)/tap build
+	@touch $@
+
+$(DIST)/.built: node_modules/.installed tsconfig.json $(TS_SOURCES)
+	$(NODE_BIN)/tsc
+	@chmod +x $(DIST)/src/cli/main.js
+	@touch $@
+
+guest-images: $(IMAGE_FILES)
+
+$(IMAGES)/touch.elf: guest-images/touch/touch.S guest-images/abi.h guest-images/image.ld
+	@mkdir -p $(@D)
+	$(CC) -c -o $(IMAGES)/touch.o $<
+	ld -n -static --no-warn-rwx-segments -T guest-images/image.ld -o $@ $(IMAGES)/touch.o
+
+$(IMAGES)/hello.bin: guest-images/hello/hello.S guest-images/abi.h
+	@mkdir -p $(@D)
+	$(CC) -m32 -c -o $(IMAGES)/hello.o $<
+	ld -m elf_i386 -Ttext=0x1000 --oformat binary -o $@ $(IMAGES)/hello.o
+
+$(REFERENCE): $(wildcard bench/reference/*.c bench/reference/*.h) guest-images/abi.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(CFLAGS) -pthread -o $@ $(filter %.c,$^)
+
+# Tests that need KVM skip themselves where it is missing; the summary counts them with the reason.
+test: build
+	$(NODE_BIN)/tap run --disable-coverage --allow-empty-coverage $(shell true) dist/test/**/*.test.js
+
+test-kvm: build
+	$(NODE_BIN)/tap run dist/test/kvm
+
+bench: build
+	node $(DIST)/src/cli/main.js bench --all
+
+lint: node_modules/.installed
+	$(NODE_BIN)/biome ci .
+	$(NODE_BIN)/tsc --noEmit
+
+format: node_modules/.installed
+	$(NODE_BIN)/biome check --write .
+
+clean:
+	rm -rf $(DIST) .tap
