@@ -3,8 +3,14 @@
  *
  * @packageDocumentation
  */
-export { type ErrorCode, FaultlineError, SyscallError, UnsupportedError, UsageError } from './ffi/errors.js';
-export { runGuest } from './machine/run-guest.js';
-export type { RunOptions, Progress, Pin } from './machine/machine-config.js';
-export type * from './machine/run-result.js';
+export {
+  type ErrorCode,
+  FaultlineError,
+  SyscallError,
+  UnsupportedError,
+  UsageError,
+} from './ffi/errors.js';
 export { BUNDLED_GUESTS, type BundledGuest } from './machine/bundled-guests.js';
+export type { Pin, Progress, RunOptions } from './machine/machine-config.js';
+export { runGuest } from './machine/run-guest.js';
+export type * from './machine/run-result.js';

@@ -29,7 +29,4 @@ const source = openSource(data.source);
 const caller = 'handler';
 const resolver = createResolver({ memory, source, uffd, strategy, caller, counters, timing });
 
-await runWorker(
-  data,
-  createHandlerLoop({ memory, uffd, stopEvent, resolver, counters, timing }),
-);
+await runWorker(data, createHandlerLoop({ memory, uffd, stopEvent, resolver, counters, timing }));

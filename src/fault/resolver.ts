@@ -15,14 +15,7 @@ import {
   uffdio_range,
 } from '../uapi/userfaultfd.js';
 import type { FaultTiming } from './fault-timing.js';
-import {
-  INSTALLED,
-  MEMORY_ERROR,
-  type Outcome,
-  POPULATED,
-  PRESENT,
-  RETRIED,
-} from './outcome.js';
+import { INSTALLED, MEMORY_ERROR, type Outcome, POPULATED, PRESENT, RETRIED } from './outcome.js';
 
 const { EAGAIN, EEXIST, EINTR } = constants.errno;
 

@@ -2,7 +2,7 @@ import { sigtimedwait } from '../ffi/libc.js';
 import { ScratchPage } from '../ffi/scratch.js';
 import { VCPU_SIGNALS } from '../ffi/thread.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
-import { SIGBUS, sigset_t, siginfo_t } from '../uapi/signal.js';
+import { SIGBUS, siginfo_t, sigset_t } from '../uapi/signal.js';
 
 /** No signal was pending, or a kick. */
 export const NO_TRAP = -1;
@@ -39,8 +39,7 @@ export function createTrapReader(memory: GuestMemoryLayout): {
       if (sigtimedwait(set, siginfo, timeout) < 0 || s32[info + SIGNO] !== SIGBUS) {
         return NO_TRAP;
       }
-      const offset =
-        u32[info + ADDRESS]! + u32[info + ADDRESS + 1]! * 0x1_0000_0000 - guestAddress;
+      const offset = u32[info + ADDRESS]! + u32[info + ADDRESS + 1]! * 0x1_0000_0000 - guestAddress;
       return offset >= 0 && offset < bytes ? (offset / unitBytes) | 0 : FOREIGN_TRAP;
     },
     last: () => ({

@@ -63,9 +63,9 @@ export interface FinishedMessage<End> {
   readonly end: End;
   readonly perf: PerfReadings;
   readonly heap: HeapUse;
-  /** `process.hrtime.bigint()` (CLOCK_MONOTONIC, the same in every thread) around its loop. */
-  readonly began: bigint;
-  readonly ended: bigint;
+  /** Nanoseconds of CLOCK_MONOTONIC, the same in every thread, around its loop. */
+  readonly began: number;
+  readonly ended: number;
 }
 
 export type WorkerMessage<End> = ReadyMessage | ConsoleMessage | FinishedMessage<End>;

@@ -38,7 +38,9 @@ export interface Layout<Name extends string> extends FieldType {
 }
 
 /** Lays fields out in the order given, each at its natural alignment. */
-export function struct<Name extends string>(fields: Readonly<Record<Name, FieldType>>): Layout<Name> {
+export function struct<Name extends string>(
+  fields: Readonly<Record<Name, FieldType>>,
+): Layout<Name> {
   const offset = {} as Record<Name, number>;
   let end = 0;
   let align = 1;

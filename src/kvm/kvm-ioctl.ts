@@ -10,7 +10,8 @@ const HINTS: Readonly<Record<number, string>> = {
   [EBUSY]: 'It was already set up on this vCPU or VM.',
   [EEXIST]: 'It exists already, or overlaps one that does.',
   [EFAULT]: 'A struct passed to it lies in memory that is not mapped.',
-  [EINVAL]: 'This kernel does not accept one of its fields; `faultline probe` lists what KVM offers.',
+  [EINVAL]:
+    'This kernel does not accept one of its fields; `faultline probe` lists what KVM offers.',
   [EMFILE]: 'Raise the limit of open files (ulimit -n).',
   [ENFILE]: 'The system is out of open files (sysctl fs.file-max).',
   [ENOMEM]: 'The kernel is out of memory for it; use less memory or fewer vCPUs.',

@@ -12,7 +12,7 @@ import {
   KVM_GET_SUPPORTED_CPUID,
   KVM_GET_VCPU_MMAP_SIZE,
 } from '../uapi/kvm.js';
-import { kvm_cpuid2, kvm_cpuid_entry2 } from '../uapi/kvm-x86.js';
+import { kvm_cpuid_entry2, kvm_cpuid2 } from '../uapi/kvm-x86.js';
 import { kvmIoctl } from './kvm-ioctl.js';
 import { Vm } from './vm.js';
 
@@ -50,12 +50,7 @@ export class KvmSystem extends Descriptor {
 
   createVm(): Vm {
     const fd = kvmIoctl('KVM_CREATE_VM', this.fd, KVM_CREATE_VM, 0);
-    const runPageBytes = kvmIoctl(
-      'KVM_GET_VCPU_MMAP_SIZE',
-      this.fd,
-      KVM_GET_VCPU_MMAP_SIZE,
-      0,
-    );
+    const runPageBytes = kvmIoctl('KVM_GET_VCPU_MMAP_SIZE', this.fd, KVM_GET_VCPU_MMAP_SIZE, 0);
     return new Vm(fd, runPageBytes);
   }
 

@@ -45,12 +45,7 @@ export class Vm extends Descriptor {
   reserveRealModePages(): void {
     if (this.checkExtension(KVM_CAP_SET_IDENTITY_MAP_ADDR) > 0) {
       scratch.setU64(0, 0xfffb_c000);
-      kvmIoctl(
-        'KVM_SET_IDENTITY_MAP_ADDR',
-        this.fd,
-        KVM_SET_IDENTITY_MAP_ADDR,
-        scratch.address,
-      );
+      kvmIoctl('KVM_SET_IDENTITY_MAP_ADDR', this.fd, KVM_SET_IDENTITY_MAP_ADDR, scratch.address);
     }
     if (this.checkExtension(KVM_CAP_SET_TSS_ADDR) > 0) {
       kvmIoctl('KVM_SET_TSS_ADDR', this.fd, KVM_SET_TSS_ADDR, 0xfffb_d000);
@@ -64,12 +59,7 @@ export class Vm extends Descriptor {
     scratch.setU64(region.offset.guest_phys_addr, memslot.guestPhysicalAddress);
     scratch.setU64(region.offset.memory_size, memslot.bytes);
     scratch.setU64(region.offset.userspace_addr, memslot.userspaceAddress);
-    kvmIoctl(
-      'KVM_SET_USER_MEMORY_REGION',
-      this.fd,
-      KVM_SET_USER_MEMORY_REGION,
-      scratch.address,
-    );
+    kvmIoctl('KVM_SET_USER_MEMORY_REGION', this.fd, KVM_SET_USER_MEMORY_REGION, scratch.address);
   }
 
   createVcpu(id: number): Vcpu {

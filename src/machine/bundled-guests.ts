@@ -7,8 +7,8 @@ import {
   decodeTouch,
   encodeTouch,
   parseTouch,
-  type TouchReport,
   TOUCH_PARAMETERS,
+  type TouchReport,
   touchedContents,
 } from './touch-guest.js';
 

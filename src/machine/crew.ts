@@ -1,7 +1,6 @@
 import { EventEmitter, once } from 'node:events';
+import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
-import { DefectError, type ErrorReport, reportOf } from '../ffi/errors.js';
-import { kickThread } from '../ffi/thread.js';
 import type { HandlerEnd } from '../fault/handler-loop.js';
 import type { HandlerWorkerData } from '../fault/handler-worker.js';
 import {
@@ -9,6 +8,8 @@ import {
   WorkerControl,
   type WorkerMessage,
 } from '../fault/worker-control.js';
+import { DefectError, type ErrorReport, reportOf } from '../ffi/errors.js';
+import { kickThread } from '../ffi/thread.js';
 import { RunPage } from '../kvm/run-page.js';
 import { COUNTER_ROW_BYTES } from '../measure/counters.js';
 import { HISTOGRAM_BYTES } from '../measure/histogram.js';
@@ -53,20 +54,15 @@ export class Crew {
   private readonly pages: readonly RunPage[];
   private readonly changes = new EventEmitter();
 
-  constructor(
-    machine: Machine,
-    perf: PerfEvents,
-    onConsole: (text: string, vcpu: number) => void,
-  ) {
+  constructor(machine: Machine, perf: PerfEvents, onConsole: (text: string, vcpu: number) => void) {
     this.machine = machine;
+    setFlagsFromString('--expose-gc'); // for the workers: see run-worker.ts
     const { config, delivery } = machine;
     const handlerCount = delivery.handled ? config.handlers : 0;
     const threads = config.vcpus + handlerCount;
     this.counters = new SharedArrayBuffer(threads * COUNTER_ROW_BYTES);
     this.histograms = new SharedArrayBuffer(threads * HISTOGRAM_BYTES);
-    this.pages = machine.vcpus.map(
-      ({ runPage }) => new RunPage(runPage.address, runPage.bytes),
-    );
+    this.pages = machine.vcpus.map(({ runPage }) => new RunPage(runPage.address, runPage.bytes));
     const shared = {
       control: this.control.buffer,
       counters: this.counters,
@@ -127,9 +123,7 @@ export class Crew {
   async ready(ended: () => boolean): Promise<void> {
     await this.until(
       () =>
-        ended() ||
-        this.failure !== null ||
-        this.members.every((member) => member.threadId !== 0),
+        ended() || this.failure !== null || this.members.every((member) => member.threadId !== 0),
     );
   }
 

@@ -3,10 +3,7 @@ import type { Backing } from '../memory/backing.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import { MAPPED } from '../memory/page-states.js';
 import type { PageSource } from '../source/page-source.js';
-import {
-  UFFD_FEATURE_POISON,
-  UFFD_FEATURE_SIGBUS,
-} from '../uapi/userfaultfd.js';
+import { UFFD_FEATURE_POISON, UFFD_FEATURE_SIGBUS } from '../uapi/userfaultfd.js';
 import { Userfaultfd } from '../uffd/userfaultfd.js';
 
 /** How a touch of a missing page reaches us. */
@@ -42,7 +39,8 @@ export const DELIVERIES: Readonly<Record<DeliveryName, Delivery>> = {
   kernel: {
     name: 'kernel',
     reportedBy: 'none',
-    description: 'nothing is trapped: pages are filled beforehand and the kernel maps them (the baseline)',
+    description:
+      'nothing is trapped: pages are filled beforehand and the kernel maps them (the baseline)',
     trapped: false,
     handled: false,
     prepare: (memory, source) => {

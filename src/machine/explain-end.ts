@@ -1,6 +1,6 @@
-import { errnoName } from '../ffi/errors.js';
 import type { HandlerEnd } from '../fault/handler-loop.js';
 import type { MemoryErrorCause, Resolver } from '../fault/resolver.js';
+import { errnoName } from '../ffi/errors.js';
 import type { VcpuEnd } from '../vcpu/run-loop.js';
 import type { Machine } from './machine.js';
 import type { RunError } from './run-result.js';

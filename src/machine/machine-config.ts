@@ -1,6 +1,6 @@
 import { cpus } from 'node:os';
-import { UsageError } from '../ffi/errors.js';
 import type { Strategy } from '../fault/resolver.js';
+import { UsageError } from '../ffi/errors.js';
 import { BACKINGS, type BackingKind } from '../memory/backing.js';
 import { DEFAULT_SEED, type SourceSpec } from '../source/open-source.js';
 import { DELIVERY_NAMES, type DeliveryName } from './delivery.js';

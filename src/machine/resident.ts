@@ -43,12 +43,7 @@ export function loadResident(
   return pages;
 }
 
-function fillUnits(
-  memory: GuestMemory,
-  address: number,
-  bytes: number,
-  source: PageSource,
-): void {
+function fillUnits(memory: GuestMemory, address: number, bytes: number, source: PageSource): void {
   const { unitBytes } = memory.layout;
   const last = Math.floor((address + bytes - 1) / unitBytes);
   for (let unit = Math.floor(address / unitBytes); unit <= last; unit++) {

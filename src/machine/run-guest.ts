@@ -102,7 +102,8 @@ async function runCrew(
     timeoutSeconds * 1000,
   );
   const ticker =
-    options.onProgress && setInterval(() => options.onProgress?.(progress()), PROGRESS_MILLISECONDS);
+    options.onProgress &&
+    setInterval(() => options.onProgress?.(progress()), PROGRESS_MILLISECONDS);
   options.signal?.addEventListener('abort', interrupt, { once: true });
   if (options.signal?.aborted) {
     interrupt();

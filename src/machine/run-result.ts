@@ -1,6 +1,6 @@
-import type { ErrorReport } from '../ffi/errors.js';
-import type { HeapUse } from '../fault/worker-control.js';
 import type { OutcomeName } from '../fault/outcome.js';
+import type { HeapUse } from '../fault/worker-control.js';
+import type { ErrorReport } from '../ffi/errors.js';
 import type { Percentiles } from '../measure/histogram.js';
 import type { HostDescription } from '../measure/host.js';
 import type { DeliveryName, ReportedBy } from './delivery.js';

@@ -1,5 +1,5 @@
-import { viewOf } from '../ffi/view.js';
 import { OUTCOMES, type OutcomeName } from '../fault/outcome.js';
+import { viewOf } from '../ffi/view.js';
 import { type CounterName, counterRow, readCounters } from '../measure/counters.js';
 import {
   HISTOGRAM_BYTES,
@@ -51,9 +51,9 @@ export function summarize(
       : total('faults');
   const finishes = [...crew.vcpuFinishes, ...crew.handlerFinishes];
   const complete = finishes.length === crew.threads;
-  const began = finishes.reduce((least, { began }) => (began < least ? began : least), 2n ** 63n);
-  const ended = crew.vcpuFinishes.reduce((most, { ended }) => (ended > most ? ended : most), 0n);
-  const guestSeconds = complete && finishes.length > 0 ? Number(ended - began) / 1e9 : null;
+  const began = Math.min(...crew.vcpuFinishes.map((finish) => finish.began));
+  const ended = Math.max(...crew.vcpuFinishes.map((finish) => finish.ended));
+  const guestSeconds = complete ? (ended - began) / 1e9 : null;
   const { perFault, notMeasured } = costs(machine, crew, rows, count);
   return {
     faults: { count, outcomes },
@@ -66,7 +66,7 @@ export function summarize(
       touched === null || guestSeconds === null ? null : Math.round(touched / guestSeconds),
     perVcpu: crew.vcpuFinishes.map(({ end, perf, heap, began, ended }, index): VcpuResult => {
       const row = rows[index]!;
-      const seconds = Number(ended - began) / 1e9;
+      const seconds = (ended - began) / 1e9;
       const faults = machine.delivery.trapped ? row.faults : null;
       return {
         index,

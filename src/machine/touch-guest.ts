@@ -1,7 +1,7 @@
 import { UsageError } from '../ffi/errors.js';
 import type { SourceSpec } from '../source/open-source.js';
-import { PatternSource, patternBase } from '../source/pattern-source.js';
 import type { PageSource } from '../source/page-source.js';
+import { PatternSource, patternBase } from '../source/pattern-source.js';
 import { WORKLOAD_START } from './guest-physical-map.js';
 
 /** The constants of guest-images/abi.h and touch.S; a test compares them. */

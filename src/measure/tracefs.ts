@@ -1,8 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { Descriptor } from '../ffi/descriptor.js';
 import { errnoName } from '../ffi/errors.js';
-import { errno, syscallWithString, syscall } from '../ffi/libc.js';
-import { FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC, MOUNT_ATTR_RDONLY } from '../uapi/mount.js';
+import { errno, syscall, syscallWithString } from '../ffi/libc.js';
+import {
+  FSCONFIG_CMD_CREATE,
+  FSMOUNT_CLOEXEC,
+  FSOPEN_CLOEXEC,
+  MOUNT_ATTR_RDONLY,
+} from '../uapi/mount.js';
 import { SYS_fsconfig, SYS_fsmount, SYS_fsopen } from '../uapi/syscall.js';
 import type { Measured } from './perf-counters.js';
 

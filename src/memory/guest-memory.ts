@@ -40,11 +40,7 @@ export class GuestMemory implements Disposable {
   readonly states: PageStates;
   private readonly owned: ResourceStack;
 
-  private constructor(
-    backing: Backing,
-    layout: GuestMemoryLayout,
-    owned: ResourceStack,
-  ) {
+  private constructor(backing: Backing, layout: GuestMemoryLayout, owned: ResourceStack) {
     this.backing = backing;
     this.layout = layout;
     this.owned = owned;

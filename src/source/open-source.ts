@@ -3,7 +3,9 @@ import { PatternSource } from './pattern-source.js';
 import { ZeroSource } from './zero-source.js';
 
 /** A source as plain data, which workers receive. `seed` is an unsigned 32-bit number. */
-export type SourceSpec = { readonly kind: 'zero' } | { readonly kind: 'pattern'; readonly seed: number };
+export type SourceSpec =
+  | { readonly kind: 'zero' }
+  | { readonly kind: 'pattern'; readonly seed: number };
 
 export const DEFAULT_SEED = 1;
 

@@ -151,7 +151,11 @@ function openDescriptor(): number {
     if (fd >= 0) {
       return fd;
     }
-    throw new SyscallError('USERFAULTFD_IOC_NEW', error, 'Raise the limit of open files (ulimit -n).');
+    throw new SyscallError(
+      'USERFAULTFD_IOC_NEW',
+      error,
+      'Raise the limit of open files (ulimit -n).',
+    );
   }
   const fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK, 0, 0, 0, 0);
   if (fd >= 0) {

@@ -1,11 +1,11 @@
 import { constants } from 'node:os';
-import { DefectError } from '../ffi/errors.js';
-import { errno, ioctl } from '../ffi/libc.js';
-import type { WorkerControl } from '../fault/worker-control.js';
 import type { FaultTiming } from '../fault/fault-timing.js';
 import { MEMORY_ERROR } from '../fault/outcome.js';
 import type { Resolver } from '../fault/resolver.js';
 import { createTrapReader, FOREIGN_TRAP, NO_TRAP } from '../fault/trap-marker.js';
+import type { WorkerControl } from '../fault/worker-control.js';
+import { DefectError } from '../ffi/errors.js';
+import { errno, ioctl } from '../ffi/libc.js';
 import type { RunPage } from '../kvm/run-page.js';
 import {
   FAULTS,

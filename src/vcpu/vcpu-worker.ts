@@ -1,10 +1,10 @@
 /** Entry of a vCPU worker thread. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { blockVcpuSignals } from '../ffi/thread.js';
 import { createFaultTiming } from '../fault/fault-timing.js';
 import { createResolver, type Strategy } from '../fault/resolver.js';
 import { runWorker, type WorkerData } from '../fault/run-worker.js';
 import { type ConsoleMessage, WorkerControl } from '../fault/worker-control.js';
+import { blockVcpuSignals } from '../ffi/thread.js';
 import { RunPage } from '../kvm/run-page.js';
 import { counterRow } from '../measure/counters.js';
 import { histogramRow } from '../measure/histogram.js';

@@ -1,0 +1,153 @@
+import { availableParallelism } from 'node:os';
+import type { RunOptions } from '../../src/machine/machine-config.js';
+import type { RunResult } from '../../src/machine/run-result.js';
+import { describeHost } from '../../src/measure/host.js';
+import { count, figure, median } from '../../src/report/figures.js';
+import { textTable } from '../../src/report/table.js';
+import type { Bench, BenchResult } from './bench.js';
+import { memoryFor, verifiedRun } from './verified-run.js';
+
+/** A row of the table: medians over the repetitions. */
+export interface DeliveryRow {
+  readonly label: string;
+  readonly faults: number | null;
+  readonly p50Microseconds: number | null;
+  readonly p99Microseconds: number | null;
+  readonly pagesPerSecond: number | null;
+  readonly mmapLockAcquisitions: number | null;
+  readonly contextSwitches: number | null;
+  /** Sum over the repetitions. */
+  readonly pagesVerified: number;
+}
+
+interface Variant {
+  readonly label: string;
+  readonly options: Pick<RunOptions, 'delivery' | 'pin'>;
+}
+
+/** The result's run, and which row it belongs to. */
+export interface LabelledRun extends RunResult {
+  readonly label: string;
+}
+
+const DEFAULTS = { pages: 16384, repeat: 3, vcpus: 1 } as const;
+
+/**
+ * The same guest under each delivery. The vCPU stays on CPU 0; a handler is measured on that CPU
+ * and on another, for waking a thread across CPUs costs more than anything else here.
+ */
+function variants(): Variant[] {
+  const vcpu = [0];
+  const rows: Variant[] = [
+    { label: 'kernel', options: { delivery: 'kernel', pin: { vcpu } } },
+    { label: 'handler, same CPU', options: { delivery: 'handler', pin: { vcpu, handler: [0] } } },
+  ];
+  if (availableParallelism() > 1) {
+    const pin = { vcpu, handler: [1] };
+    rows.push({ label: 'handler, other CPU', options: { delivery: 'handler', pin } });
+  }
+  rows.push({ label: 'exit', options: { delivery: 'exit', pin: { vcpu } } });
+  return rows;
+}
+
+export const deliveries: Bench<LabelledRun, readonly DeliveryRow[]> = {
+  name: 'deliveries',
+  description: 'one guest under kernel, handler and exit delivery: what a fault costs in each',
+  defaults: DEFAULTS,
+
+  async run(given) {
+    const options = { ...DEFAULTS, ...given };
+    const { pages, repeat, vcpus } = options;
+    const startedAt = new Date().toISOString();
+    const rows = variants();
+    const runs: LabelledRun[] = [];
+    const total = repeat * rows.length;
+    for (let round = 0; round < repeat; round++) {
+      for (const { label, options: chosen } of rows) {
+        options.onStep?.(runs.length, total, `${label} (${round + 1} of ${repeat})`);
+        const run = await verifiedRun({
+          image: 'touch',
+          memoryBytes: memoryFor(pages),
+          vcpus,
+          params: { pages: String(pages), write: '100' },
+          ...chosen,
+          ...(options.signal && { signal: options.signal }),
+          ...(options.onProgress && { onProgress: options.onProgress }),
+        });
+        runs.push({ ...run, label });
+      }
+    }
+    return {
+      schema: 'faultline.bench/1',
+      bench: 'deliveries',
+      host: describeHost(),
+      startedAt,
+      command: `faultline bench deliveries --pages ${pages} --vcpus ${vcpus} --repeat ${repeat}`,
+      constant: { image: 'touch', pages, write: 100, vcpus, backing: 'shmem', unitBytes: 4096 },
+      runs,
+      summary: rows.map(({ label }) => summarizeRow(label, runs)),
+    };
+  },
+
+  describe: (result) => {
+    const head = [
+      'delivery',
+      'faults',
+      'p50 µs',
+      'p99 µs',
+      'pages/s',
+      'mmap_lock',
+      'ctx sw',
+      'verified',
+    ];
+    const rows = result.summary.map((row) => [
+      row.label,
+      count(row.faults),
+      figure(row.p50Microseconds, 1),
+      figure(row.p99Microseconds, 1),
+      count(row.pagesPerSecond),
+      figure(row.mmapLockAcquisitions, 2),
+      figure(row.contextSwitches, 2),
+      count(row.pagesVerified),
+    ]);
+    return `${textTable(head, rows)}\n\n${explain(result)}`;
+  },
+};
+
+function summarizeRow(label: string, runs: readonly LabelledRun[]): DeliveryRow {
+  const mine = runs.filter((run) => run.label === label);
+  const middle = (pick: (run: LabelledRun) => number | null | undefined): number | null =>
+    median(mine.map(pick));
+  return {
+    label,
+    faults: middle((run) => run.faults.count),
+    p50Microseconds: middle((run) => run.latencyMicroseconds?.p50),
+    p99Microseconds: middle((run) => run.latencyMicroseconds?.p99),
+    pagesPerSecond: middle((run) => run.pagesPerSecond),
+    mmapLockAcquisitions: middle((run) => run.perFault.mmapLockAcquisitions),
+    contextSwitches: middle((run) => run.perFault.contextSwitches),
+    pagesVerified: mine.reduce((sum, run) => sum + (run.pages.verified ?? 0), 0),
+  };
+}
+
+function explain(result: BenchResult<LabelledRun, readonly DeliveryRow[]>): string {
+  const { pages, vcpus } = result.constant;
+  const repeat = result.runs.length / result.summary.length;
+  const mebibytes = (Number(pages) * 4096) / 2 ** 20;
+  const lines = [
+    `Each row: a KVM guest (${vcpus} vCPU${Number(vcpus) > 1 ? 's' : ''}) writes to ${mebibytes} MiB of memory that is not there yet, one page of`,
+    `4 KiB at a time; medians of ${repeat} runs. µs: from the guest's access to its completion, by the`,
+    "guest's TSC. mmap_lock and ctx sw: acquisitions of mmap_lock and context switches per fault, counted",
+    'in the vCPU and handler threads. verified: pages whose every word was compared afterwards, in all',
+    'runs. kernel: the pages are in the page cache beforehand and the kernel maps them, which is the',
+    "floor. handler: the vCPU sleeps while another thread resolves its fault. exit: the vCPU's own thread",
+    'leaves KVM_RUN, resolves the fault and re-enters, and nobody sleeps.',
+  ];
+  const reasons = new Set(result.runs.flatMap(({ notMeasured }) => Object.values(notMeasured)));
+  for (const reason of reasons) {
+    if (!reason.startsWith('delivery ')) {
+      lines.push(`Not measured: ${reason}.`);
+    }
+  }
+  return lines.join('\n');
+}

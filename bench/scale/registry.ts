@@ -1,0 +1,6 @@
+import type { Bench } from './bench.js';
+import { deliveries } from './deliveries.js';
+import { overhead } from './overhead.js';
+
+/** All benches, in the order of `faultline bench --list`. */
+export const BENCHES: readonly Bench[] = [deliveries as Bench, overhead as Bench];

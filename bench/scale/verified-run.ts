@@ -1,0 +1,30 @@
+import { GuestError, UnsupportedError } from '../../src/ffi/errors.js';
+import { WORKLOAD_START } from '../../src/machine/guest-physical-map.js';
+import type { RunOptions } from '../../src/machine/machine-config.js';
+import { runGuest } from '../../src/machine/run-guest.js';
+import type { RunResult } from '../../src/machine/run-result.js';
+
+/** Guest RAM that holds `pages` pages of workload. */
+export function memoryFor(pages: number): number {
+  const megabyte = 2 ** 20;
+  return Math.max(4, Math.ceil((WORKLOAD_START + pages * 4096) / megabyte)) * megabyte;
+}
+
+/**
+ * A run whose memory has verified.
+ *
+ * @throws GuestError for any other: a bench that cannot verify its own work has no result
+ */
+export async function verifiedRun(options: RunOptions): Promise<RunResult> {
+  const result = await runGuest(options);
+  if (result.outcome !== 'completed') {
+    throw new GuestError(
+      `a run under delivery ${result.delivery.used} ended as ${result.outcome}: ${result.error?.message ?? ''}`,
+      result.error?.hint,
+    );
+  }
+  if (result.pages.verified === null || result.pages.verified !== result.pages.touched) {
+    throw new UnsupportedError('a bench needs a guest whose memory can be verified', 'Use touch.');
+  }
+  return result;
+}

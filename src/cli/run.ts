@@ -1,0 +1,143 @@
+import { Command, Option } from 'commander';
+import { UsageError } from '../ffi/errors.js';
+import { BUNDLED_GUESTS } from '../machine/bundled-guests.js';
+import { DELIVERY_NAMES } from '../machine/delivery.js';
+import { type RunOptions, STRATEGIES } from '../machine/machine-config.js';
+import { runGuest } from '../machine/run-guest.js';
+import { BACKINGS } from '../memory/backing.js';
+import { describeRun } from '../report/run-report.js';
+import { statusOfRun } from './exit-status.js';
+import { interruptible } from './interrupt.js';
+import {
+  formatSize,
+  parseParam,
+  parsePin,
+  parseSeconds,
+  parseSize,
+  parseSource,
+  parseWhole,
+} from './option-values.js';
+
+interface RunFlags {
+  readonly memory: number;
+  readonly backing: keyof typeof BACKINGS;
+  readonly delivery: NonNullable<RunOptions['delivery']>;
+  readonly strategy: NonNullable<RunOptions['strategy']>;
+  readonly unit?: number;
+  readonly vcpus: number;
+  readonly handlers: number;
+  readonly source: NonNullable<RunOptions['source']>;
+  readonly pin?: NonNullable<RunOptions['pin']>;
+  readonly param?: Readonly<Record<string, string>>;
+  readonly timeout: number;
+  readonly json?: true;
+  readonly list?: true;
+}
+
+const MEBIBYTE = 2 ** 20;
+
+export function runCommand(): Command {
+  return new Command('run')
+    .description('boots a guest on demand-paged memory and reports what its faults cost')
+    .argument('[IMAGE]', 'a bundled guest (--list) or the path of a flat binary or ELF64 image')
+    .addOption(
+      new Option('--memory <SIZE>', 'guest RAM')
+        .argParser(parseSize)
+        .default(256 * MEBIBYTE, formatSize(256 * MEBIBYTE)),
+    )
+    .addOption(
+      new Option('--backing <KIND>', 'where guest pages come from')
+        .choices(Object.keys(BACKINGS))
+        .default('shmem'),
+    )
+    .addOption(
+      new Option('--delivery <HOW>', 'how a touch of a missing page reaches us')
+        .choices(['auto', ...DELIVERY_NAMES])
+        .default('auto'),
+    )
+    .addOption(
+      new Option('--strategy <NAME>', 'what a second exit for a mapped page means')
+        .choices(STRATEGIES)
+        .default('no-slow-gup'),
+    )
+    .addOption(
+      new Option(
+        '--unit <SIZE>',
+        'bytes brought in per fault, a power of two up to 2M (default: page size)',
+      ).argParser(parseSize),
+    )
+    .addOption(new Option('--vcpus <N>', '1 to 64').argParser(parseWhole).default(1))
+    .addOption(
+      new Option('--handlers <N>', 'handler threads, for delivery handler')
+        .argParser(parseWhole)
+        .default(1),
+    )
+    .addOption(
+      new Option('--source <WHAT>', 'what a missing page contains: zero, pattern[:SEED]')
+        .argParser(parseSource)
+        .default({ kind: 'pattern', seed: 1 }, 'pattern:1'),
+    )
+    .addOption(
+      new Option('--pin <SPEC>', 'threads to CPUs, as vcpu=0,1;handler=1').argParser(parsePin),
+    )
+    .addOption(
+      new Option('--param <K=V>', 'for the image; may be given often').argParser(parseParam),
+    )
+    .addOption(
+      new Option('--timeout <SECONDS>', 'ends the run').argParser(parseSeconds).default(60),
+    )
+    .option('--json', 'exactly one JSON object on stdout, everything else on stderr')
+    .option('--list', 'lists the bundled guests and their parameters')
+    .addHelpText(
+      'after',
+      '\nExample:\n  faultline run touch --delivery exit --vcpus 4 --param order=random --json',
+    )
+    .action(async (image: string | undefined, flags: RunFlags) => {
+      if (flags.list) {
+        process.stdout.write(listGuests());
+        return;
+      }
+      if (image === undefined) {
+        throw new UsageError(
+          'run needs an IMAGE',
+          'Name a bundled guest (faultline run --list) or a path.',
+        );
+      }
+      process.exitCode = await run(image, flags);
+    });
+}
+
+async function run(image: string, flags: RunFlags): Promise<number> {
+  const console = flags.json ? process.stderr : process.stdout;
+  const result = await interruptible((signal) =>
+    runGuest({
+      image,
+      memoryBytes: flags.memory,
+      backing: flags.backing,
+      delivery: flags.delivery,
+      strategy: flags.strategy,
+      ...(flags.unit !== undefined && { unitBytes: flags.unit }),
+      vcpus: flags.vcpus,
+      handlers: flags.handlers,
+      source: flags.source,
+      ...(flags.pin !== undefined && { pin: flags.pin }),
+      ...(flags.param !== undefined && { params: flags.param }),
+      timeoutSeconds: flags.timeout,
+      signal,
+      onConsole: (text) => console.write(text),
+    }),
+  );
+  process.stdout.write(
+    flags.json ? `${JSON.stringify(result, null, 2)}\n` : `${describeRun(result)}\n`,
+  );
+  return statusOfRun(result);
+}
+
+function listGuests(): string {
+  return BUNDLED_GUESTS.map(({ name, description, parameters }) =>
+    [
+      `${name}: ${description}\n`,
+      ...Object.entries(parameters).map(([key, meaning]) => `  --param ${key}=…  ${meaning}\n`),
+    ].join(''),
+  ).join('');
+}

@@ -1,0 +1,168 @@
+import { existsSync } from 'node:fs';
+import { FaultlineError } from '../ffi/errors.js';
+import { KvmSystem } from '../kvm/kvm-system.js';
+import { describeHost, type HostDescription } from '../measure/host.js';
+import { tracepointId } from '../measure/tracefs.js';
+import { BACKINGS } from '../memory/backing.js';
+import { GuestMemory } from '../memory/guest-memory.js';
+import { openSource } from '../source/open-source.js';
+import {
+  KVM_CAP_DIRTY_LOG_RING,
+  KVM_CAP_IMMEDIATE_EXIT,
+  KVM_CAP_MAX_VCPUS,
+  KVM_CAP_MCE,
+  KVM_CAP_MEMORY_FAULT_INFO,
+  KVM_CAP_PRE_FAULT_MEMORY,
+  KVM_CAP_SYNC_MMU,
+} from '../uapi/kvm.js';
+import { UFFD_FEATURES } from '../uffd/features.js';
+import { Userfaultfd } from '../uffd/userfaultfd.js';
+import { chooseDelivery, DELIVERIES, DELIVERY_NAMES } from './delivery.js';
+
+/** One thing a host may have. */
+export interface ProbeEntry {
+  readonly group: 'kvm' | 'userfaultfd' | 'backing' | 'delivery' | 'measuring';
+  readonly name: string;
+  readonly available: boolean;
+  /** A value, where there is one. */
+  readonly detail: string;
+  /** Why not, and the command or setting that would enable it; null when available. */
+  readonly why: string | null;
+  readonly enable: string | null;
+}
+
+/** What this host can do: schema `faultline.probe/1`. */
+export interface ProbeResult {
+  readonly schema: 'faultline.probe/1';
+  readonly host: HostDescription;
+  /** The delivery that `auto` chooses, and why; null when none is possible. */
+  readonly auto: { readonly delivery: string; readonly why: string } | null;
+  readonly entries: readonly ProbeEntry[];
+}
+
+/** Looks at everything by trying it. Changes nothing on the host, and never throws for what is missing. */
+export function probeHost(): ProbeResult {
+  const entries = [
+    ...probeKvm(),
+    ...probeUserfaultfd(),
+    ...Object.values(BACKINGS).map(({ kind, description }) =>
+      present('backing', kind, description),
+    ),
+    ...probeDeliveries(),
+    ...probeMeasuring(),
+  ];
+  const auto = attempt(() => chooseDelivery(BACKINGS.shmem));
+  return {
+    schema: 'faultline.probe/1',
+    host: describeHost(),
+    auto: auto instanceof FaultlineError ? null : { delivery: auto.delivery.name, why: auto.why },
+    entries,
+  };
+}
+
+type Group = ProbeEntry['group'];
+
+function present(group: Group, name: string, detail = ''): ProbeEntry {
+  return { group, name, available: true, detail, why: null, enable: null };
+}
+
+function absent(group: Group, name: string, why: string, enable: string): ProbeEntry {
+  return { group, name, available: false, detail: '', why, enable: enable === '' ? null : enable };
+}
+
+function attempt<Result>(work: () => Result): Result | FaultlineError {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof FaultlineError) {
+      return error;
+    }
+    throw error;
+  }
+}
+
+const CAPABILITIES = [
+  ['KVM_CAP_SYNC_MMU', KVM_CAP_SYNC_MMU, 'every KVM since 2.6.27'],
+  ['KVM_CAP_IMMEDIATE_EXIT', KVM_CAP_IMMEDIATE_EXIT, 'Linux 4.13'],
+  ['KVM_CAP_MAX_VCPUS', KVM_CAP_MAX_VCPUS, 'Linux 3.0'],
+  ['KVM_CAP_MCE', KVM_CAP_MCE, 'Linux 2.6.31'],
+  ['KVM_CAP_MEMORY_FAULT_INFO', KVM_CAP_MEMORY_FAULT_INFO, 'Linux 6.8'],
+  ['KVM_CAP_PRE_FAULT_MEMORY', KVM_CAP_PRE_FAULT_MEMORY, 'Linux 6.11, with hardware paging'],
+  ['KVM_CAP_DIRTY_LOG_RING', KVM_CAP_DIRTY_LOG_RING, 'Linux 5.11'],
+] as const;
+
+function probeKvm(): ProbeEntry[] {
+  const system = attempt(() => KvmSystem.open());
+  if (system instanceof FaultlineError) {
+    return [absent('kvm', '/dev/kvm', system.message, system.hint)];
+  }
+  using kvm = system;
+  return [
+    present('kvm', '/dev/kvm', 'API 12'),
+    ...CAPABILITIES.map(([name, number, since]) => {
+      const value = kvm.checkExtension(number);
+      return value > 0
+        ? present('kvm', name, String(value))
+        : absent('kvm', name, 'this kernel or KVM module has none', `Use ${since} or newer.`);
+    }),
+  ];
+}
+
+/** Versions in which features appeared, as in src/uapi/userfaultfd.ts. */
+const FEATURE_SINCE: Readonly<Record<string, string>> = {
+  MINOR_HUGETLBFS: '5.13',
+  MINOR_SHMEM: '5.14',
+  EXACT_ADDRESS: '5.18',
+  WP_HUGETLBFS_SHMEM: '5.19',
+  WP_UNPOPULATED: '6.4',
+  POISON: '6.6',
+  WP_ASYNC: '6.7',
+  MOVE: '6.8',
+  RWP: '7.3',
+  RWP_ASYNC: '7.3',
+};
+
+function probeUserfaultfd(): ProbeEntry[] {
+  const opened = attempt(() => Userfaultfd.open());
+  if (opened instanceof FaultlineError) {
+    return [absent('userfaultfd', 'userfaultfd', opened.message, opened.hint)];
+  }
+  using uffd = opened;
+  const by = existsSync('/dev/userfaultfd') ? '/dev/userfaultfd' : 'userfaultfd(2)';
+  return [
+    present('userfaultfd', 'userfaultfd', by),
+    ...UFFD_FEATURES.map(([name, bit]) =>
+      (uffd.offered & bit) !== 0
+        ? present('userfaultfd', `UFFD_FEATURE_${name}`)
+        : absent(
+            'userfaultfd',
+            `UFFD_FEATURE_${name}`,
+            'this kernel does not offer it',
+            FEATURE_SINCE[name] === undefined ? '' : `Use Linux ${FEATURE_SINCE[name]} or newer.`,
+          ),
+    ),
+  ];
+}
+
+/** Each delivery is prepared on a few pages of scratch memory. */
+function probeDeliveries(): ProbeEntry[] {
+  return DELIVERY_NAMES.map((name) => {
+    const { description, prepare } = DELIVERIES[name];
+    const result = attempt(() => {
+      using memory = GuestMemory.create(BACKINGS.shmem, 16 * 4096, 4096);
+      prepare(memory, openSource({ kind: 'zero' }))?.close();
+    });
+    return result instanceof FaultlineError
+      ? absent('delivery', name, result.message, result.hint)
+      : present('delivery', name, description);
+  });
+}
+
+function probeMeasuring(): ProbeEntry[] {
+  return ['mmap_lock/mmap_lock_acquire_returned', 'sched/sched_switch'].map((name) => {
+    const id = tracepointId(name);
+    return id.value === null
+      ? absent('measuring', name, id.why, 'Run as root.')
+      : present('measuring', name, `tracepoint ${id.value}`);
+  });
+}

@@ -1,0 +1,23 @@
+/** What a figure that could not be had looks like in text. */
+export const NO_FIGURE = '–';
+
+/** A figure with a fixed number of decimals, or a dash for one that this host does not give. */
+export function figure(value: number | null | undefined, decimals: number): string {
+  return value === null || value === undefined ? NO_FIGURE : value.toFixed(decimals);
+}
+
+/** A count with thousands apart. */
+export function count(value: number | null | undefined): string {
+  return value === null || value === undefined ? NO_FIGURE : value.toLocaleString('en-US');
+}
+
+/** The middle value; the mean of the two middle ones of an even number. Null of none, or of a null. */
+export function median(values: readonly (number | null | undefined)[]): number | null {
+  const known = values.filter((value): value is number => typeof value === 'number');
+  if (known.length === 0 || known.length < values.length) {
+    return null;
+  }
+  known.sort((a, b) => a - b);
+  const middle = known.length >> 1;
+  return known.length % 2 === 1 ? known[middle]! : (known[middle - 1]! + known[middle]!) / 2;
+}
