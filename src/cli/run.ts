@@ -130,6 +130,10 @@ async function run(image: string, flags: RunFlags): Promise<number> {
   process.stdout.write(
     flags.json ? `${JSON.stringify(result, null, 2)}\n` : `${describeRun(result)}\n`,
   );
+  if (result.error !== null) {
+    const { message, hint } = result.error;
+    process.stderr.write(`faultline: ${message}${hint === '' ? '' : `. ${hint}`}\n`);
+  }
   return statusOfRun(result);
 }
 

@@ -39,7 +39,7 @@ export interface FaultTiming {
  */
 export function createFaultTiming(histogram: Int32Array, counters: Float64Array): FaultTiming {
   const clock = monotonicClock(7);
-  const { between } = clock;
+  const { between, costNanoseconds } = clock;
   const stamp = clock.stamp as readonly [() => void, () => void, ...(() => void)[]];
   let countdown = 0;
   let continued = false;
@@ -79,11 +79,13 @@ export function createFaultTiming(histogram: Int32Array, counters: Float64Array)
       countdown = TIMED_FAULT_INTERVAL - 1;
       if (continued) {
         counters[TIMED_FAULTS]! += 1;
-        counters[ALLOCATE_NANOSECONDS]! += between(BEFORE_ALLOCATE, AFTER_ALLOCATE);
+        counters[ALLOCATE_NANOSECONDS]! +=
+          between(BEFORE_ALLOCATE, AFTER_ALLOCATE) - costNanoseconds;
         counters[USER_NANOSECONDS]! +=
           between(IDENTIFIED, BEFORE_ALLOCATE) +
           between(AFTER_ALLOCATE, BEFORE_CONTINUE) +
-          between(AFTER_CONTINUE, RESOLVED);
+          between(AFTER_CONTINUE, RESOLVED) -
+          3 * costNanoseconds;
       }
     },
   };

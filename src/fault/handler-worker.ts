@@ -6,6 +6,7 @@ import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { openSource, type SourceSpec } from '../source/open-source.js';
 import { createFaultTiming } from './fault-timing.js';
 import { createHandlerLoop } from './handler-loop.js';
+import { rehearse } from './rehearse.js';
 import { createResolver, type Strategy } from './resolver.js';
 import { runWorker, type WorkerData } from './run-worker.js';
 
@@ -24,9 +25,11 @@ export interface HandlerWorkerData extends WorkerData {
 const data = workerData as HandlerWorkerData;
 const { memory, uffd, stopEvent, strategy } = data;
 const counters = counterRow(data.counters, data.row);
-const timing = createFaultTiming(histogramRow(data.histograms, data.row), counters);
+const histogram = histogramRow(data.histograms, data.row);
+const timing = createFaultTiming(histogram, counters);
 const source = openSource(data.source);
 const caller = 'handler';
 const resolver = createResolver({ memory, source, uffd, strategy, caller, counters, timing });
 
+rehearse(source, timing, () => undefined, counters, histogram);
 await runWorker(data, createHandlerLoop({ memory, uffd, stopEvent, resolver, counters, timing }));

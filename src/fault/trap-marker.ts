@@ -12,19 +12,23 @@ export const FOREIGN_TRAP = -2;
 const SIGNO = siginfo_t.offset.si_signo >> 2;
 const ADDRESS = siginfo_t.offset.si_addr >> 2;
 
+/** Takes the signals that trap markers cause. */
+export interface TrapReader {
+  /**
+   * Takes one pending signal, without sleeping: the number of the fault unit it is about,
+   * {@link NO_TRAP} or {@link FOREIGN_TRAP}. One system call.
+   */
+  readonly take: () => number;
+  /** The `si_code` and address of the last SIGBUS, for reports. */
+  readonly last: () => { readonly code: number; readonly address: number };
+}
+
 /**
  * Exits by trap marker: a vCPU that touches a page marked by UFFDIO_POISON makes KVM send its
  * thread a SIGBUS with the host address. The signal is blocked in the thread, so it interrupts
  * KVM_RUN (EINTR) and waits here to be taken. Linux 6.6 on.
- *
- * @returns a function that takes one pending signal, without sleeping, and gives the number of the
- * fault unit it is about, or {@link NO_TRAP} or {@link FOREIGN_TRAP}. One system call.
  */
-export function createTrapReader(memory: GuestMemoryLayout): {
-  readonly take: () => number;
-  /** The `si_code` and address of the last SIGBUS, for reports. */
-  readonly last: () => { readonly code: number; readonly address: number };
-} {
+export function createTrapReader(memory: GuestMemoryLayout): TrapReader {
   const page = new ScratchPage();
   const { u32, s32 } = page;
   const { guestAddress, bytes, unitBytes } = memory;

@@ -237,7 +237,7 @@ export class Crew {
 }
 
 function endedWell({ vcpu }: VcpuWorkerEnd): boolean {
-  return vcpu.reason === 'exited' || vcpu.reason === 'halted';
+  return (vcpu.reason === 'exited' && vcpu.code === 0) || vcpu.reason === 'halted';
 }
 
 function finishesOf<End>(members: readonly CrewMember<End>[]): FinishedMessage<End>[] {

@@ -50,7 +50,16 @@ export interface VcpuResult {
   readonly kvmRuns: number;
   /** In-RAM MMIO exits served from the alias mapping. */
   readonly ramAccesses: number;
+  /** The words its guest wrote to the report ports (guest-images/README.md). */
+  readonly report: readonly number[];
   /** Context switches of its thread while it ran. */
+  readonly contextSwitches: number | null;
+  readonly heap: HeapUse;
+}
+
+export interface HandlerResult {
+  readonly index: number;
+  readonly faults: number;
   readonly contextSwitches: number | null;
   readonly heap: HeapUse;
 }
@@ -105,5 +114,7 @@ export interface RunResult {
   readonly guestSeconds: number | null;
   readonly pagesPerSecond: number | null;
   readonly perVcpu: readonly VcpuResult[];
+  /** Empty but for delivery `handler`. */
+  readonly perHandler: readonly HandlerResult[];
   readonly host: HostDescription;
 }

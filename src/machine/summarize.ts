@@ -12,7 +12,7 @@ import { type Measured, sumMeasured } from '../measure/perf-counters.js';
 import type { Judgement } from './bundled-guests.js';
 import type { Crew } from './crew.js';
 import type { Machine } from './machine.js';
-import type { PerFault, RunResult, VcpuResult } from './run-result.js';
+import type { HandlerResult, PerFault, RunResult, VcpuResult } from './run-result.js';
 
 type Figures = Pick<
   RunResult,
@@ -24,6 +24,7 @@ type Figures = Pick<
   | 'guestSeconds'
   | 'pagesPerSecond'
   | 'perVcpu'
+  | 'perHandler'
 >;
 
 /**
@@ -76,10 +77,19 @@ export function summarize(
         pagesPerSecond: faults === null ? null : Math.round(row.installed / seconds),
         kvmRuns: row.kvmRuns,
         ramAccesses: row.ramAccesses,
+        report: [...end.report],
         contextSwitches: perf.contextSwitches.value,
         heap,
       };
     }),
+    perHandler: crew.handlerFinishes.map(
+      ({ perf, heap }, index): HandlerResult => ({
+        index,
+        faults: rows[machine.vcpus.length + index]!.faults,
+        contextSwitches: perf.contextSwitches.value,
+        heap,
+      }),
+    ),
   };
 }
 

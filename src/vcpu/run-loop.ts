@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import type { FaultTiming } from '../fault/fault-timing.js';
 import { MEMORY_ERROR } from '../fault/outcome.js';
 import type { Resolver } from '../fault/resolver.js';
-import { createTrapReader, FOREIGN_TRAP, NO_TRAP } from '../fault/trap-marker.js';
+import { FOREIGN_TRAP, NO_TRAP, type TrapReader } from '../fault/trap-marker.js';
 import type { WorkerControl } from '../fault/worker-control.js';
 import { DefectError } from '../ffi/errors.js';
 import { errno, ioctl } from '../ffi/libc.js';
@@ -54,6 +54,7 @@ export interface RunLoopOptions {
   readonly memory: GuestMemoryLayout;
   readonly resolver: Resolver;
   readonly ports: GuestPorts;
+  readonly traps: TrapReader;
   readonly control: WorkerControl;
   readonly counters: Float64Array;
   readonly timing: FaultTiming;
@@ -67,9 +68,9 @@ export interface RunLoopOptions {
  * (1.4 µs). Allocates nothing per fault.
  */
 export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
-  const { vcpu, page, memory, resolver, ports, control, counters, timing, trapped } = options;
+  const { vcpu, page, memory, resolver, ports, traps, control, counters, timing, trapped } =
+    options;
   const { resolve } = resolver;
-  const traps = createTrapReader(memory);
   const takeTrap = traps.take;
   const accessRam = createRamAccess(memory);
   const states = new PageStates(memory.states);

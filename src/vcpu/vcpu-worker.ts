@@ -1,8 +1,10 @@
 /** Entry of a vCPU worker thread. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { createFaultTiming } from '../fault/fault-timing.js';
+import { rehearse } from '../fault/rehearse.js';
 import { createResolver, type Strategy } from '../fault/resolver.js';
 import { runWorker, type WorkerData } from '../fault/run-worker.js';
+import { createTrapReader } from '../fault/trap-marker.js';
 import { type ConsoleMessage, WorkerControl } from '../fault/worker-control.js';
 import { blockVcpuSignals } from '../ffi/thread.js';
 import { RunPage } from '../kvm/run-page.js';
@@ -40,7 +42,9 @@ const data = workerData as VcpuWorkerData;
 const { memory, vcpu, uffd, strategy, trapped } = data;
 blockVcpuSignals();
 const counters = counterRow(data.counters, data.row);
-const timing = createFaultTiming(histogramRow(data.histograms, data.row), counters);
+const histogram = histogramRow(data.histograms, data.row);
+const timing = createFaultTiming(histogram, counters);
+const traps = createTrapReader(memory);
 const source = openSource(data.source);
 const caller = 'vcpu';
 const resolver = createResolver({ memory, source, uffd, strategy, caller, counters, timing });
@@ -55,10 +59,14 @@ const run = createRunLoop({
   memory,
   resolver,
   ports,
+  traps,
   control,
   counters,
   timing,
   trapped,
 });
+if (trapped) {
+  rehearse(source, timing, traps.take, counters, histogram);
+}
 
 await runWorker<VcpuWorkerEnd>(data, () => ({ vcpu: run(), report: ports.report }));

@@ -32,3 +32,13 @@ export function uffdSkip(features = 0): string | false {
 export function memorySkip(bytes: number): string | false {
   return totalmem() >= bytes ? false : `needs a host of ${bytes / 2 ** 30} GiB`;
 }
+
+/** Does something without root's privileges, which it must have. */
+export function unprivileged<Result>(action: () => Result): Result {
+  process.seteuid!(65534); // nobody
+  try {
+    return action();
+  } finally {
+    process.seteuid!(0);
+  }
+}

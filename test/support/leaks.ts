@@ -26,3 +26,8 @@ export function isMapped(address: number): boolean {
     return start !== undefined && parseInt(start, 16) <= address && address < parseInt(end!, 16);
   });
 }
+
+/** How many threads this process has. */
+export function threadCount(): number {
+  return readdirSync('/proc/self/task').length;
+}

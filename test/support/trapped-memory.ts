@@ -70,15 +70,20 @@ export class TrappedMemory {
 
   /** Waits until a thread sleeps on a fault: its message can be read. */
   faultIsPending(): boolean {
-    scratch.s32[0] = this.uffd.fd;
-    scratch.u32[1] = POLLIN;
-    return poll(scratch.address, 1, 10_000) === 1;
+    return isReadable(this.uffd.fd);
   }
 
   close(): void {
     this.uffd.close();
     this.memory.close();
   }
+}
+
+/** Waits until a descriptor can be read, ten seconds at most. */
+export function isReadable(fd: number): boolean {
+  scratch.s32[0] = fd;
+  scratch.u32[1] = POLLIN;
+  return poll(scratch.address, 1, 10_000) === 1;
 }
 
 export function pteAt(address: number): 'none' | 'marker' | 'present' {

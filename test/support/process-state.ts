@@ -1,0 +1,28 @@
+/** What a process holds, to be compared before and after. */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+
+/** Open descriptors with what they name, but for the one this call opens itself. */
+export function openDescriptors(): string[] {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      return [`${fd} ${readlinkSync(`/proc/self/fd/${fd}`)}`];
+    } catch {
+      return []; // the descriptor that readdir itself was reading from
+    }
+  });
+}
+
+/** Lines of /proc/self/maps that contain `text`, for instance a file's name. */
+export function mappingsOf(text: string): string[] {
+  return readFileSync('/proc/self/maps', 'utf8')
+    .split('\n')
+    .filter((line) => line.includes(text));
+}
+
+/** Whether any mapping of this process covers `address`. */
+export function isMapped(address: number): boolean {
+  return mappingsOf('-').some((line) => {
+    const [, start, end] = /^([0-9a-f]+)-([0-9a-f]+) /.exec(line) ?? [];
+    return start !== undefined && parseInt(start, 16) <= address && address < parseInt(end!, 16);
+  });
+}
