@@ -135,14 +135,15 @@ function explain(result: BenchResult<LabelledRun, readonly DeliveryRow[]>): stri
   const repeat = result.runs.length / result.summary.length;
   const mebibytes = (Number(pages) * 4096) / 2 ** 20;
   const lines = [
-    `Each row: a KVM guest (${vcpus} vCPU${Number(vcpus) > 1 ? 's' : ''}) writes to ${mebibytes} MiB of memory that is not there yet, one page of`,
-    `4 KiB at a time; medians of ${repeat} runs. µs: from the guest's access to its completion, by the`,
-    "guest's TSC. faults: those that reached userspace; under kernel, those the kernel served in the vCPU's",
-    'thread (a few are its own). mmap_lock and ctx sw: acquisitions of mmap_lock and context switches per',
-    'fault, counted in the vCPU and handler threads. verified: pages whose every word was compared afterwards, in all',
-    'runs. kernel: the pages are in the page cache beforehand and the kernel maps them, which is the',
-    "floor. handler: the vCPU sleeps while another thread resolves its fault. exit: the vCPU's own thread",
-    'leaves KVM_RUN, resolves the fault and re-enters, and nobody sleeps.',
+    `Each row: a KVM guest (${vcpus} vCPU${Number(vcpus) > 1 ? 's' : ''}) writes to ${mebibytes} MiB of memory that is not there yet, one page`,
+    `of 4 KiB at a time; medians of ${repeat} runs. µs: from the guest's access to its completion, by the`,
+    "guest's TSC. faults: those that reached userspace; under kernel, those the kernel served in the",
+    "vCPU's thread (a few are its own). mmap_lock and ctx sw: acquisitions of mmap_lock and context",
+    'switches per fault, counted in the vCPU and handler threads. verified: pages whose every word',
+    'was compared afterwards, in all runs.',
+    '  kernel   the pages are in the page cache beforehand and the kernel maps them: the floor',
+    '  handler  the vCPU sleeps while another thread fills its page and wakes it',
+    '  exit     KVM_RUN returns, the vCPU thread fills the page itself and re-enters; nobody sleeps',
   ];
   const reasons = new Set(result.runs.flatMap(({ notMeasured }) => Object.values(notMeasured)));
   for (const reason of reasons) {

@@ -44,9 +44,9 @@ export function parseSource(text: string): SourceSpec {
   if (text === 'zero') {
     return { kind: 'zero' };
   }
-  const [, seed] = /^pattern(?::(\d{1,10}))?$/.exec(text) ?? [null];
-  const value = Number(seed ?? DEFAULT_SEED);
-  if (seed === null || value > 0xffff_ffff) {
+  const found = /^pattern(?::(\d{1,10}))?$/.exec(text);
+  const value = Number(found?.[1] ?? DEFAULT_SEED);
+  if (found === null || value > 0xffff_ffff) {
     throw new InvalidArgumentError(
       'A source is zero, pattern or pattern:SEED, with a seed below 4294967296.',
     );

@@ -193,7 +193,8 @@ export class Crew {
     clearInterval(again);
     if (!settled()) {
       const left = members.findIndex((member) => member.finish === null && !member.exited);
-      throw new DefectError(`the thread of ${kind} ${left} did not stop`);
+      const before = this.failure === null ? '' : `; before that: ${this.failure.message}`;
+      throw new DefectError(`the thread of ${kind} ${left} did not stop${before}`);
     }
   }
 

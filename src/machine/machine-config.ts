@@ -101,8 +101,8 @@ export function completeConfig(options: RunOptions): MachineConfig {
   }
   const pin = options.pin ?? {};
   for (const cpu of [...(pin.vcpu ?? []), ...(pin.handler ?? [])]) {
-    if (!Number.isInteger(cpu) || cpu < 0 || cpu >= 1024) {
-      throw new UsageError(`--pin names CPU ${cpu}`, `This host has ${cpus().length}.`);
+    if (!Number.isInteger(cpu) || cpu < 0 || cpu >= cpus().length) {
+      throw new UsageError(`--pin names CPU ${cpu}, and this host has 0 to ${cpus().length - 1}`);
     }
   }
   const timeoutSeconds = options.timeoutSeconds ?? 60;

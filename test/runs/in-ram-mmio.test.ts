@@ -25,7 +25,12 @@ const code = [
 for (const delivery of ['exit', 'handler', 'kernel'] as const) {
   t.test(`a guest at CPL0 reads and writes missing pages: ${delivery}`, { skip }, async (t) => {
     const image = join(t.testdir({ 'cpl0.elf': Buffer.from(buildGuestElf({ code })) }), 'cpl0.elf');
-    const result = await runGuest({ image, delivery, memoryBytes: 8 * 2 ** 20, timeoutSeconds: 10 });
+    const result = await runGuest({
+      image,
+      delivery,
+      memoryBytes: 8 * 2 ** 20,
+      timeoutSeconds: 10,
+    });
     t.match(result, { outcome: 'completed', perVcpu: [{ end: 'halted' }] });
     const [vcpu] = result.perVcpu;
     const word = (page: number, index: number): number =>
@@ -39,16 +44,30 @@ for (const delivery of ['exit', 'handler', 'kernel'] as const) {
       t.equal(result.faults.outcomes.installed, 2, 'two pages were missing');
     }
     if (delivery === 'exit' && result.host.paging === 'shadow') {
-      t.ok(vcpu!.ramAccesses >= 2, `${vcpu!.ramAccesses} accesses were served from the alias mapping`);
+      t.ok(
+        vcpu!.ramAccesses >= 2,
+        `${vcpu!.ramAccesses} accesses were served from the alias mapping`,
+      );
     }
   });
 }
 
 t.test('a CPL3 guest takes the same faults by trap marker', { skip }, async (t) => {
-  const elf = buildGuestElf({ code: [...code.slice(0, -1), 0x66, 0xba, 0xf4, 0x00, 0x31, 0xc0, 0xef], privilegeLevel: 3 });
+  const elf = buildGuestElf({
+    code: [...code.slice(0, -1), 0x66, 0xba, 0xf4, 0x00, 0x31, 0xc0, 0xef],
+    privilegeLevel: 3,
+  });
   const image = join(t.testdir({ 'cpl3.elf': Buffer.from(elf) }), 'cpl3.elf');
-  const result = await runGuest({ image, delivery: 'exit', memoryBytes: 8 * 2 ** 20, timeoutSeconds: 10 });
-  t.match(result, { outcome: 'completed', perVcpu: [{ end: 'exited', exitCode: 0, ramAccesses: 0 }] });
+  const result = await runGuest({
+    image,
+    delivery: 'exit',
+    memoryBytes: 8 * 2 ** 20,
+    timeoutSeconds: 10,
+  });
+  t.match(result, {
+    outcome: 'completed',
+    perVcpu: [{ end: 'exited', exitCode: 0, ramAccesses: 0 }],
+  });
   t.equal(result.faults.outcomes.installed, 2);
   t.equal(result.perVcpu[0]?.report[1], 0x12345678);
 });

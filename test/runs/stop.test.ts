@@ -6,6 +6,7 @@ import { buildGuestElf } from '../support/guest-elf.js';
 import { kvmSkip } from '../support/host.js';
 
 const skip = kvmSkip();
+t.setTimeout(300_000);
 const WITHIN_MILLISECONDS = 1000;
 
 const SPIN = [0xeb, 0xfe]; // 0: jmp 0b
@@ -23,59 +24,96 @@ const image = (t: Test, privilegeLevel: 0 | 3): string =>
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   for (const mode of ['real mode', 'CPL0', 'CPL3'] as const) {
-    t.test(`${signal} ends a guest that never exits, in ${mode}`, { skip, timeout: 30_000 }, async (t) => {
-      const path = mode === 'real mode' ? join(t.testdir({ spin: ready16 }), 'spin') : image(t, mode === 'CPL0' ? 0 : 3);
-      let sent = 0;
-      const result = await cli(['run', path, '--vcpus', '4', '--memory', '8M', '--json'], [], (written, child) => {
-        if (sent === 0 && written.split('R\n').length > 4) {
-          sent = performance.now();
-          child.kill(signal);
-        }
-      });
-      const took = performance.now() - sent;
-      t.ok(took < WITHIN_MILLISECONDS, `it took ${took.toFixed(0)} ms`);
-      t.equal(result.status, 1, result.stderr);
-      t.match(JSON.parse(result.stdout), { outcome: 'error', error: { code: 'interrupted' } });
-    });
+    t.test(
+      `${signal} ends a guest that never exits, in ${mode}`,
+      { skip, timeout: 30_000 },
+      async (t) => {
+        const path =
+          mode === 'real mode'
+            ? join(t.testdir({ spin: ready16 }), 'spin')
+            : image(t, mode === 'CPL0' ? 0 : 3);
+        let sent = 0;
+        const result = await cli(
+          ['run', path, '--vcpus', '4', '--memory', '8M', '--json'],
+          [],
+          (written, child) => {
+            if (sent === 0 && written.split('R\n').length > 4) {
+              sent = performance.now();
+              child.kill(signal);
+            }
+          },
+        );
+        const took = performance.now() - sent;
+        t.ok(took < WITHIN_MILLISECONDS, `it took ${took.toFixed(0)} ms`);
+        t.equal(result.status, 1, result.stderr);
+        t.match(JSON.parse(result.stdout), { outcome: 'error', error: { code: 'interrupted' } });
+      },
+    );
   }
 }
 
-t.test('the timeout ends a guest that never exits, with status 124', { skip, timeout: 30_000 }, async (t) => {
-  const result = await cli(['run', image(t, 3), '--vcpus', '2', '--memory', '8M', '--timeout', '1', '--json']);
-  t.equal(result.status, 124, result.stderr);
-  const json = JSON.parse(result.stdout);
-  t.match(json, { outcome: 'timeout', error: { code: 'timeout' }, perVcpu: [{ end: 'stopped' }, { end: 'stopped' }] });
-  t.ok(json.wallSeconds < 3, `${json.wallSeconds} s in all`);
-});
+t.test(
+  'the timeout ends a guest that never exits, with status 124',
+  { skip, timeout: 30_000 },
+  async (t) => {
+    const result = await cli([
+      'run',
+      image(t, 3),
+      '--vcpus',
+      '2',
+      '--memory',
+      '8M',
+      '--timeout',
+      '1',
+      '--json',
+    ]);
+    t.equal(result.status, 124, result.stderr);
+    const json = JSON.parse(result.stdout);
+    t.match(json, {
+      outcome: 'timeout',
+      error: { code: 'timeout' },
+      perVcpu: [{ end: 'stopped' }, { end: 'stopped' }],
+    });
+    t.ok(json.wallSeconds < 3, `${json.wallSeconds} s in all`);
+  },
+);
 
 for (const delivery of ['kernel', 'handler', 'exit'] as const) {
-  t.test(`an abort in the middle of faulting stops every thread: ${delivery}`, { skip, timeout: 30_000 }, async (t) => {
-    const controller = new AbortController();
-    let aborted = 0;
-    const result = await runGuest({
-      image: 'touch',
-      delivery,
-      vcpus: 4,
-      handlers: 2,
-      memoryBytes: 256 * 2 ** 20,
-      params: { passes: '1000000', share: 'overlap' },
-      signal: controller.signal,
-      onProgress: ({ faults, seconds }) => {
-        if (aborted === 0 && (faults > 1000 || (delivery === 'kernel' && seconds > 1.5))) {
-          aborted = performance.now();
-          controller.abort();
-        }
-      },
-    });
-    t.match(result, { outcome: 'error', error: { code: 'interrupted' } });
-    t.equal(result.pages.mismatched, 0, 'what was brought in is right');
-    const took = performance.now() - aborted;
-    t.ok(took < WITHIN_MILLISECONDS * 2, `stopping and verifying took ${took.toFixed(0)} ms`);
-  });
+  t.test(
+    `an abort in the middle of faulting stops every thread: ${delivery}`,
+    { skip, timeout: 30_000 },
+    async (t) => {
+      const controller = new AbortController();
+      let aborted = 0;
+      const result = await runGuest({
+        image: 'touch',
+        delivery,
+        vcpus: 4,
+        handlers: 2,
+        memoryBytes: 256 * 2 ** 20,
+        params: { passes: '1000000', share: 'overlap' },
+        signal: controller.signal,
+        onProgress: ({ faults, seconds }) => {
+          if (aborted === 0 && (faults > 1000 || (delivery === 'kernel' && seconds > 1.5))) {
+            aborted = performance.now();
+            controller.abort();
+          }
+        },
+      });
+      t.match(result, { outcome: 'error', error: { code: 'interrupted' } });
+      t.equal(result.pages.mismatched, 0, 'what was brought in is right');
+      const took = performance.now() - aborted;
+      t.ok(took < WITHIN_MILLISECONDS * 2, `stopping and verifying took ${took.toFixed(0)} ms`);
+    },
+  );
 }
 
 t.test('an abort before the start is an interrupted run', { skip, timeout: 30_000 }, async (t) => {
-  const result = await runGuest({ image: 'hello', memoryBytes: 8 * 2 ** 20, signal: AbortSignal.abort() });
+  const result = await runGuest({
+    image: 'hello',
+    memoryBytes: 8 * 2 ** 20,
+    signal: AbortSignal.abort(),
+  });
   t.match(result, { outcome: 'error', error: { code: 'interrupted' } });
 });
 
@@ -96,8 +134,19 @@ t.test('one vCPU that ends badly stops the others', { skip, timeout: 30_000 }, a
     ...[0xb8, 0x03, 0x00, 0x00, 0x00], // mov  $3, %eax
     0xef, //                              out  %eax, %dx
   ];
-  const path = join(t.testdir({ mixed: Buffer.from(buildGuestElf({ code, privilegeLevel: 3 })) }), 'mixed');
-  const result = await runGuest({ image: path, vcpus: 2, memoryBytes: 8 * 2 ** 20, timeoutSeconds: 20 });
-  t.match(result, { outcome: 'error', error: { code: 'guest', message: 'vCPU 1 ended with exit code 3' } });
+  const path = join(
+    t.testdir({ mixed: Buffer.from(buildGuestElf({ code, privilegeLevel: 3 })) }),
+    'mixed',
+  );
+  const result = await runGuest({
+    image: path,
+    vcpus: 2,
+    memoryBytes: 8 * 2 ** 20,
+    timeoutSeconds: 20,
+  });
+  t.match(result, {
+    outcome: 'error',
+    error: { code: 'guest', message: 'vCPU 1 ended with exit code 3' },
+  });
   t.match(result.perVcpu, [{ end: 'stopped' }, { end: 'exited', exitCode: 3 }]);
 });

@@ -1,13 +1,13 @@
 /** A small guest memory with a userfaultfd, as a machine has it, but without a machine. */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { memfd_create, poll } from '../../src/ffi/libc.js';
-import { Descriptor } from '../../src/ffi/descriptor.js';
-import { scratch } from '../../src/ffi/scratch.js';
-import { COUNTER_ROW_BYTES, counterRow } from '../../src/measure/counters.js';
-import { HISTOGRAM_BYTES, histogramRow } from '../../src/measure/histogram.js';
 import { createFaultTiming, type FaultTiming } from '../../src/fault/fault-timing.js';
 import { createResolver, type Resolver, type ResolverOptions } from '../../src/fault/resolver.js';
+import { Descriptor } from '../../src/ffi/descriptor.js';
+import { memfd_create, poll } from '../../src/ffi/libc.js';
+import { scratch } from '../../src/ffi/scratch.js';
 import { DELIVERIES } from '../../src/machine/delivery.js';
+import { COUNTER_ROW_BYTES, counterRow } from '../../src/measure/counters.js';
+import { HISTOGRAM_BYTES, histogramRow } from '../../src/measure/histogram.js';
 import { BACKINGS } from '../../src/memory/backing.js';
 import { GuestMemory } from '../../src/memory/guest-memory.js';
 import { PatternSource } from '../../src/source/pattern-source.js';
@@ -54,9 +54,9 @@ export class TrappedMemory {
     return this.memory.layout.aliasAddress + page * PAGE;
   }
 
-  /** Puts page `page` into the page cache, with the source's contents. */
-  fill(page: number): void {
-    SOURCE.fill(page, this.memory.alias.words[0]!, page * 1024, 1024);
+  /** Puts pages from `page` on into the page cache, with the source's contents. */
+  fill(page: number, pages = 1): void {
+    SOURCE.fill(page, this.memory.alias.words[0]!, page * 1024, pages * 1024);
   }
 
   /** What the guest mapping has of a page: looked up in /proc/self/pagemap, not touched. */

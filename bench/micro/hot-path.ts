@@ -1,0 +1,68 @@
+/** What the parts of a fault cost in this engine, by themselves. `node dist/bench/micro/hot-path.js` */
+import { bench, do_not_optimize, run, summary } from 'mitata';
+import { createFaultTiming } from '../../src/fault/fault-timing.js';
+import { clock_gettime, close, errno, ioctl } from '../../src/ffi/libc.js';
+import { ScratchPage } from '../../src/ffi/scratch.js';
+import { WindowedMemory } from '../../src/ffi/view.js';
+import { COUNTER_ROW_BYTES, counterRow } from '../../src/measure/counters.js';
+import { bucketOf, HISTOGRAM_BYTES, histogramRow } from '../../src/measure/histogram.js';
+import { BACKINGS } from '../../src/memory/backing.js';
+import { GuestMemory } from '../../src/memory/guest-memory.js';
+import { MAPPED, MISSING, PageStates } from '../../src/memory/page-states.js';
+import { PatternSource } from '../../src/source/pattern-source.js';
+import { ZeroSource } from '../../src/source/zero-source.js';
+import { CLOCK_MONOTONIC } from '../../src/uapi/syscall.js';
+
+const page = new ScratchPage();
+const timestamp = page.address;
+using memory = GuestMemory.create(BACKINGS.shmem, 4 * 2 ** 20, 4096);
+const [window] = new WindowedMemory(memory.layout.aliasAddress, memory.layout.bytes).words;
+const states = new PageStates(PageStates.allocate(1024));
+const counters = counterRow(new SharedArrayBuffer(COUNTER_ROW_BYTES), 0);
+const histogram = histogramRow(new SharedArrayBuffer(HISTOGRAM_BYTES), 0);
+const timing = createFaultTiming(histogram, counters);
+const pattern = new PatternSource(1);
+const zero = new ZeroSource();
+
+summary(() => {
+  bench('close(-1): a call into libc that enters the kernel and fails', () => close(-1));
+  bench('ioctl(-1, 0, 0)', () => ioctl(-1, 0, 0));
+  bench('errno()', () => do_not_optimize(errno()));
+  bench('clock_gettime into memory', () => clock_gettime(CLOCK_MONOTONIC, timestamp));
+});
+summary(() => {
+  bench('two 32-bit reads of a view make an address', () => do_not_optimize(page.getU64(8)));
+  bench('a 64-bit value stored in a view', () => page.setU64(8, 0x7f12_3456_7000));
+});
+summary(() => {
+  bench('claim and publish a unit', () => {
+    states.claim(7);
+    states.publish(7, MISSING);
+  });
+  bench('claim a unit that is mapped', () => {
+    states.words[8] = MAPPED;
+    do_not_optimize(states.claim(8));
+  });
+});
+summary(() => {
+  bench('histogram bucket', () => do_not_optimize(bucketOf(51_234)));
+  bench('timing of one fault, all of it', () => {
+    timing.arrived();
+    timing.identified();
+    timing.beforeAllocate();
+    timing.afterAllocate();
+    timing.beforeContinue();
+    timing.afterContinue();
+    timing.resolved();
+  });
+});
+summary(() => {
+  bench('pattern source: fill a page', () => pattern.fill(3, window!, 3072, 1024));
+  bench('zero source: fill a page', () => zero.fill(3, window!, 3072, 1024));
+  bench('pattern source: compare a page', () => {
+    pattern.fill(3, window!, 3072, 1024);
+    do_not_optimize(pattern.compare(3, window!, 3072));
+  });
+});
+
+await run();

@@ -1,0 +1,71 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { cli } from '../support/cli.js';
+import { kvmSkip } from '../support/host.js';
+
+const skip = kvmSkip();
+t.setTimeout(120_000);
+
+t.test(
+  'bench deliveries prints a row for each delivery, and writes the runs it came from',
+  { skip },
+  async (t) => {
+    const file = join(t.testdir(), 'deliveries.json');
+    const { status, stdout, stderr } = await cli([
+      ...['bench', 'deliveries', '--pages', '1024', '--repeat', '2', '--json', file],
+    ]);
+    t.equal(status, 0, stderr);
+    t.match(stderr, /\[1\/\d+\] kernel/, 'it tells how far it is');
+    for (const delivery of ['kernel', 'handler', 'exit']) {
+      t.match(stdout, new RegExp(`^${delivery}`, 'm'));
+    }
+    for (const line of stdout.split('\n')) {
+      t.ok(line.length <= 100, line);
+    }
+    const result = JSON.parse(readFileSync(file, 'utf8'));
+    t.match(result, {
+      schema: 'faultline.bench/1',
+      bench: 'deliveries',
+      startedAt: String,
+      command: String,
+    });
+    t.equal(result.runs.length, result.summary.length * 2);
+    for (const run of result.runs) {
+      t.match(run, {
+        outcome: 'completed',
+        pages: { touched: 1024, verified: 1024, mismatched: 0 },
+      });
+    }
+  },
+);
+
+t.test('bench overhead compares with the C loops, pair by pair', { skip }, async (t) => {
+  const { status, stdout, stderr } = await cli([
+    'bench',
+    'overhead',
+    '--pages',
+    '512',
+    '--repeat',
+    '2',
+    '--json',
+    '-',
+  ]);
+  t.equal(status, 0, stderr);
+  const { runs, summary } = JSON.parse(stdout);
+  t.equal(runs.length, 4);
+  for (const pair of runs) {
+    t.equal(pair.pagesVerified, 1024, 'both verified every page');
+    t.ok(pair.ratio > 0.2 && pair.ratio < 20, `ratio ${pair.ratio}`);
+  }
+  t.match(summary, [
+    { delivery: 'exit', pairs: 2 },
+    { delivery: 'handler', pairs: 2 },
+  ]);
+});
+
+t.test('bench --list names them all', async (t) => {
+  const { stdout } = await cli(['bench', '--list']);
+  t.match(stdout, /^deliveries: /m);
+  t.match(stdout, /^overhead: /m);
+});

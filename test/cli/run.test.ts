@@ -1,0 +1,241 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { cli } from '../support/cli.js';
+import { kvmSkip, rootSkip } from '../support/host.js';
+
+const skip = kvmSkip();
+t.setTimeout(200_000);
+
+t.test(
+  'run touch --json prints one object with every field of the contract',
+  { skip },
+  async (t) => {
+    const { status, stdout, stderr } = await cli([
+      ...['run', 'touch', '--delivery', 'exit', '--vcpus', '4', '--memory', '16M', '--json'],
+    ]);
+    t.equal(status, 0, stderr);
+    const result = JSON.parse(stdout);
+    t.match(result, {
+      schema: 'faultline.run/1',
+      image: 'touch',
+      outcome: 'completed',
+      error: null,
+      config: {
+        memoryBytes: 16 * 2 ** 20,
+        backing: 'shmem',
+        vcpus: 4,
+        unitBytes: 4096,
+        around: 0,
+        strategy: 'no-slow-gup',
+        handlers: 1,
+        uffds: 'one',
+        source: 'pattern:1',
+        pin: {},
+        params: {
+          pages: 3584,
+          order: 'sequential',
+          write: 0,
+          passes: 1,
+          share: 'partition',
+          seed: 1,
+        },
+      },
+      delivery: { requested: 'exit', used: 'exit', reportedBy: 'trap-marker', why: 'asked for' },
+      pages: { bytesPerPage: 4096, touched: 3584, verified: 3584, mismatched: 0 },
+      faults: { count: 3584, outcomes: { installed: 3584, present: 0, populated: 0, retried: 0 } },
+      latencyMicroseconds: { p50: Number, p90: Number, p99: Number, p999: Number, max: Number },
+      perFault: { kvmRuns: Number, syscalls: Number, userMicroseconds: Number },
+      wallSeconds: Number,
+      guestSeconds: Number,
+      pagesPerSecond: Number,
+      host: { kernel: String, cpus: Number, node: process.version, version: String },
+    });
+    t.equal(result.perVcpu.length, 4);
+    t.ok('memory-error' in result.faults.outcomes);
+    for (const name of ['mmapLockAcquisitions', 'contextSwitches']) {
+      const figure = result.perFault[name];
+      t.ok(
+        typeof figure === 'number' || result.notMeasured[name],
+        `${name} is a number, or has a reason`,
+      );
+    }
+  },
+);
+
+t.test('hello writes a whole line from each vCPU', { skip }, async (t) => {
+  const { status, stdout } = await cli(['run', 'hello', '--vcpus', '64', '--memory', '4M']);
+  t.equal(status, 0);
+  const lines = stdout.split('\n').filter((line) => line.startsWith('hello'));
+  const wanted = Array.from(
+    { length: 64 },
+    (_, index) => `hello from vCPU ${index} of 64 in real mode`,
+  );
+  t.strictSame(new Set(lines), new Set(wanted));
+  t.equal(lines.length, 64);
+});
+
+t.test('with --json the console goes to stderr', { skip }, async (t) => {
+  const { stdout, stderr } = await cli(['run', 'hello', '--memory', '4M', '--json']);
+  t.doesNotThrow(() => JSON.parse(stdout));
+  t.match(stderr, 'hello from vCPU 0 of 1 in real mode\n');
+});
+
+t.test('auto says which delivery it used and why', { skip }, async (t) => {
+  const { stdout } = await cli(['run', 'hello', '--memory', '4M', '--json']);
+  const { delivery } = JSON.parse(stdout);
+  t.equal(delivery.requested, 'auto');
+  t.ok(['exit', 'handler'].includes(delivery.used));
+  t.ok(delivery.why.length > 20, delivery.why);
+});
+
+const refused: { args: string[]; status: number; says: RegExp }[] = [
+  { args: ['run', 'nonesuch'], status: 2, says: /image nonesuch cannot be read \(ENOENT\)/ },
+  { args: ['run', '/'], status: 2, says: /image \/ cannot be read/ },
+  { args: ['run'], status: 2, says: /needs an IMAGE/ },
+  { args: ['run', 'touch', '--vcpus', '0'], status: 2, says: /--vcpus 0 is not/ },
+  { args: ['run', 'touch', '--vcpus', '65'], status: 2, says: /--vcpus 65 is not/ },
+  { args: ['run', 'touch', '--vcpus', '-1'], status: 2, says: /whole number/ },
+  { args: ['run', 'touch', '--vcpus', 'many'], status: 2, says: /whole number/ },
+  { args: ['run', 'touch', '--memory', '190G'], status: 3, says: /more than this host has/ },
+  { args: ['run', 'touch', '--memory', '900000G'], status: 2, says: /--memory .* is not between/ },
+  { args: ['run', 'touch', '--memory', '1M'], status: 2, says: /--memory .* is not between/ },
+  { args: ['run', 'touch', '--memory', '64Q'], status: 2, says: /size is a whole number/ },
+  { args: ['run', 'touch', '--memory', '4097K'], status: 2, says: /multiple of the fault unit/ },
+  {
+    args: ['run', 'touch', '--unit', '3000'],
+    status: 2,
+    says: /--unit 3000 is not a power of two/,
+  },
+  {
+    args: ['run', 'touch', '--unit', '4M'],
+    status: 2,
+    says: /--unit 4194304 is not a power of two/,
+  },
+  { args: ['run', 'touch', '--unit', '2K'], status: 2, says: /--unit 2048 is not a power of two/ },
+  { args: ['run', 'touch', '--handlers', '0'], status: 2, says: /--handlers 0 is not/ },
+  { args: ['run', 'touch', '--timeout', '0'], status: 2, says: /number of seconds/ },
+  { args: ['run', 'touch', '--source', 'pattern:x'], status: 2, says: /source is zero, pattern/ },
+  { args: ['run', 'touch', '--pin', 'cpu=1'], status: 2, says: /A pin is/ },
+  { args: ['run', 'touch', '--pin', 'vcpu=999'], status: 2, says: /CPU 999/ },
+  { args: ['run', 'touch', '--param', 'pages'], status: 2, says: /parameter is K=V/ },
+  {
+    args: ['run', 'touch', '--param', 'pages=0'],
+    status: 2,
+    says: /pages=0 is not a whole number/,
+  },
+  { args: ['run', 'touch', '--param', 'pages=9999999'], status: 2, says: /pages=9999999 is not/ },
+  { args: ['run', 'touch', '--param', 'colour=red'], status: 2, says: /no parameter colour/ },
+  { args: ['run', 'touch', '--param', 'order=odd'], status: 2, says: /none of sequential, random/ },
+  { args: ['run', 'touch', '--backing', 'paper'], status: 2, says: /Allowed choices/ },
+  { args: ['run', 'touch', '--delivery', 'mail'], status: 2, says: /Allowed choices/ },
+  { args: ['run', 'touch', '--nonesuch'], status: 2, says: /unknown option/ },
+  { args: ['run', 'touch', 'hello'], status: 2, says: /too many arguments/ },
+  { args: ['nonesuch'], status: 2, says: /unknown command/ },
+  { args: ['bench', 'nonesuch'], status: 2, says: /no bench nonesuch/ },
+  { args: ['bench', 'deliveries', '--pages', '0'], status: 2, says: /--pages must be/ },
+];
+for (const { args, status, says } of refused) {
+  t.test(`${args.join(' ')}: status ${status} and one sentence`, async (t) => {
+    const result = await cli(args);
+    t.equal(result.status, status);
+    t.equal(result.stdout, '');
+    t.match(result.stderr, says);
+    t.notMatch(result.stderr, /^\s+at /m, 'no stack trace');
+    t.equal(result.stderr.trimEnd().split('\n').length, 1, result.stderr);
+  });
+}
+
+t.test('a broken image is named with the field that is wrong', async (t) => {
+  const path = join(t.testdir(), 'broken.elf');
+  writeFileSync(
+    path,
+    Buffer.concat([Buffer.from([0x7f, 0x45, 0x4c, 0x46, 1, 1, 1]), Buffer.alloc(200)]),
+  );
+  const { status, stderr } = await cli(['run', path]);
+  t.equal(status, 2);
+  t.match(stderr, /EI_CLASS/);
+});
+
+const inNamespace = (command: string): string[] => [
+  'unshare',
+  '--mount',
+  'sh',
+  '-c',
+  `${command} && exec "$@"`,
+  'sh',
+];
+
+t.test('/dev/kvm that is no KVM device: status 3', { skip: rootSkip() }, async (t) => {
+  const { status, stderr } = await cli(
+    ['run', 'hello'],
+    inNamespace('mount --bind /dev/null /dev/kvm'),
+  );
+  t.equal(status, 3, stderr);
+  t.match(stderr, /\/dev\/kvm is not a KVM device/);
+});
+
+t.test('no /dev/kvm: status 3, and how to get one', { skip: rootSkip() }, async (t) => {
+  const hide =
+    'mount -t tmpfs tmpfs /dev && mknod -m 666 /dev/null c 1 3 && mknod -m 666 /dev/urandom c 1 9';
+  const { status, stderr } = await cli(['run', 'hello'], inNamespace(hide));
+  t.equal(status, 3, stderr);
+  t.match(stderr, /\/dev\/kvm does not exist.*modprobe/);
+});
+
+t.test(
+  'no permission for /dev/kvm: status 3, and the group to join',
+  { skip: rootSkip() || skip },
+  async (t) => {
+    const { status, stderr } = await cli(
+      ['run', 'hello'],
+      [
+        'setpriv',
+        '--bounding-set=-dac_override',
+        '--inh-caps=-dac_override',
+        'sh',
+        '-c',
+        'chmod 000 /dev/null2 2>/dev/null; exec "$@"',
+        'sh',
+      ],
+    );
+    // root without CAP_DAC_OVERRIDE still owns the device: hide its mode in a namespace of its own.
+    if (status === 0) {
+      const denied = await cli(
+        ['run', 'hello'],
+        inNamespace(
+          'mount -t tmpfs tmpfs /mnt && mknod -m 000 /mnt/kvm c 10 232 && mount --bind /mnt/kvm /dev/kvm',
+        ).concat(['setpriv', '--bounding-set=-dac_override']),
+      );
+      t.equal(denied.status, 3, denied.stderr);
+      t.match(denied.stderr, /no permission to open \/dev\/kvm.*group kvm/);
+    } else {
+      t.match(stderr, /no permission/);
+    }
+  },
+);
+
+t.test('--list names the guests and their parameters', async (t) => {
+  const { status, stdout } = await cli(['run', '--list']);
+  t.equal(status, 0);
+  t.match(stdout, /^hello: /m);
+  t.match(stdout, /^touch: /m);
+  t.match(stdout, /--param order=/);
+});
+
+t.test('every command explains itself', async (t) => {
+  for (const args of [
+    ['--help'],
+    ['run', '--help'],
+    ['probe', '--help'],
+    ['bench', '--help'],
+    ['--version'],
+  ]) {
+    const { status, stdout } = await cli(args);
+    t.equal(status, 0, args.join(' '));
+    t.ok(stdout.length > 4);
+    if (args.length === 2) {
+      t.match(stdout, /Example:/, `${args.join(' ')} has an example`);
+    }
+  }
+});

@@ -1,0 +1,61 @@
+/**
+ * Closes a test run: what was skipped and why, and the totals on a line of their own.
+ *
+ * With FAULTLINE_REQUIRE_KVM=1 it fails when a test was skipped for want of KVM or userfaultfd
+ * although /dev/kvm opens: a test that never runs proves nothing.
+ */
+import { readFileSync } from 'node:fs';
+import { Parser, type Result } from 'tap-parser';
+import { kvmSkip } from './support/host.js';
+
+const file = process.argv[2]!;
+let passed = 0;
+let failed = 0;
+const skips = new Map<string, string[]>();
+
+/** Leaves of the tree: subtests repeat what their assertions say. */
+function follow(parser: Parser, path: string): void {
+  let subtests = 0;
+  parser.on('child', (child: Parser) => {
+    subtests++;
+    follow(child, child.name === '' ? path : `${path} > ${child.name}`);
+  });
+  parser.on('assert', (result: Result) => {
+    if (typeof result.skip === 'string' || result.skip === true) {
+      const reason = String(result.skip);
+      skips.set(reason, [...(skips.get(reason) ?? []), `${path} > ${result.name}`]);
+    } else if (subtests > 0) {
+      subtests--; // closes a subtest, whose own assertions have been counted
+    } else if (result.ok) {
+      passed++;
+    } else {
+      failed++;
+    }
+  });
+}
+
+const parser = new Parser();
+follow(parser, '');
+parser.end(readFileSync(file, 'utf8'));
+
+const skipped = [...skips.values()].flat();
+if (skipped.length > 0) {
+  console.log('\nskipped:');
+  for (const [reason, names] of skips) {
+    console.log(`  ${names.length} because: ${reason}`);
+    for (const name of names) {
+      console.log(`    ${name.replace(/^ > /, '')}`);
+    }
+  }
+}
+console.log(`\n${passed} passed, ${failed} failed, ${skipped.length} skipped`);
+
+const unproven = [...skips.keys()].filter((reason) => /kvm|userfaultfd/i.test(reason));
+if (process.env.FAULTLINE_REQUIRE_KVM === '1' && kvmSkip() === false && unproven.length > 0) {
+  console.error(`/dev/kvm opens here, and tests were skipped: ${unproven.join('; ')}`);
+  process.exitCode = 1;
+}
+if (passed === 0) {
+  console.error('no test ran');
+  process.exitCode = 1;
+}
