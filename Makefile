@@ -20,6 +20,10 @@ build: $(DIST)/.built guest-images $(REFERENCE)
 # One stamp for the whole of npm ci: node_modules/ itself changes its date for other reasons.
 node_modules/.installed: package.json package-lock.json
 	npm ci --no-fund --no-audit
+	@touch $@
+
+# tap has to be told once which of its plugins are in use (.taprc).
+.tap/.built: node_modules/.installed .taprc
 	$(NODE_BIN)/tap build
 	@touch $@
 
@@ -48,7 +52,7 @@ $(REFERENCE): $(wildcard bench/reference/*.c bench/reference/*.h) guest-images/a
 # `make test TESTS='dist/test/ffi/*.test.js'` runs a part.
 TESTS = $(DIST)/test/**/*.test.js
 
-test: build
+test: build .tap/.built
 	@rm -f $(DIST)/results.tap
 	@$(NODE_BIN)/tap run --output-file=$(DIST)/results.tap $(TESTS) || touch $(DIST)/tests-failed
 	@node $(DIST)/test/report.js $(DIST)/results.tap

@@ -7,7 +7,7 @@ import { textTable } from '../../src/report/table.js';
 import type { Bench, BenchResult } from './bench.js';
 import { memoryFor, verifiedRun } from './verified-run.js';
 
-/** A row of the table: medians over the repetitions. */
+/** A row of the table: times are medians over the repetitions, counts those of the run that counted. */
 export interface DeliveryRow {
   readonly label: string;
   readonly faults: number | null;
@@ -25,9 +25,11 @@ interface Variant {
   readonly options: Pick<RunOptions, 'delivery' | 'pin'>;
 }
 
-/** The result's run, and which row it belongs to. */
+/** A run, and which row it belongs to. */
 export interface LabelledRun extends RunResult {
   readonly label: string;
+  /** Kernel events were counted in it, so its times are not used. */
+  readonly counted: boolean;
 }
 
 const DEFAULTS = { pages: 16384, repeat: 3, vcpus: 1 } as const;
@@ -61,20 +63,24 @@ export const deliveries: Bench<LabelledRun, readonly DeliveryRow[]> = {
     const startedAt = new Date().toISOString();
     const rows = variants();
     const runs: LabelledRun[] = [];
-    const total = repeat * rows.length;
-    for (let round = 0; round < repeat; round++) {
+    // Rounds in which only time is taken, and a last one in which only kernel events are counted.
+    const rounds = repeat + 1;
+    for (let round = 0; round < rounds; round++) {
+      const counted = round === repeat;
       for (const { label, options: chosen } of rows) {
-        options.onStep?.(runs.length, total, `${label} (${round + 1} of ${repeat})`);
+        const step = counted ? 'counting kernel events' : `${round + 1} of ${repeat}`;
+        options.onStep?.(runs.length, rounds * rows.length, `${label} (${step})`);
         const run = await verifiedRun({
           image: 'touch',
           memoryBytes: memoryFor(pages),
           vcpus,
           params: { pages: String(pages), write: '100' },
+          countKernelEvents: counted,
           ...chosen,
           ...(options.signal && { signal: options.signal }),
           ...(options.onProgress && { onProgress: options.onProgress }),
         });
-        runs.push({ ...run, label });
+        runs.push({ ...run, label, counted });
       }
     }
     return {
@@ -116,36 +122,39 @@ export const deliveries: Bench<LabelledRun, readonly DeliveryRow[]> = {
 
 function summarizeRow(label: string, runs: readonly LabelledRun[]): DeliveryRow {
   const mine = runs.filter((run) => run.label === label);
+  const counting = mine.find((run) => run.counted);
   const middle = (pick: (run: LabelledRun) => number | null | undefined): number | null =>
-    median(mine.map(pick));
+    median(mine.filter((run) => !run.counted).map(pick));
   return {
     label,
     faults: middle((run) => run.faults.count),
     p50Microseconds: middle((run) => run.latencyMicroseconds?.p50),
     p99Microseconds: middle((run) => run.latencyMicroseconds?.p99),
     pagesPerSecond: middle((run) => run.pagesPerSecond),
-    mmapLockAcquisitions: middle((run) => run.perFault.mmapLockAcquisitions),
-    contextSwitches: middle((run) => run.perFault.contextSwitches),
+    mmapLockAcquisitions: counting?.perFault.mmapLockAcquisitions ?? null,
+    contextSwitches: counting?.perFault.contextSwitches ?? null,
     pagesVerified: mine.reduce((sum, run) => sum + (run.pages.verified ?? 0), 0),
   };
 }
 
 function explain(result: BenchResult<LabelledRun, readonly DeliveryRow[]>): string {
   const { pages, vcpus } = result.constant;
-  const repeat = result.runs.length / result.summary.length;
+  const repeat = result.runs.length / result.summary.length - 1;
   const mebibytes = (Number(pages) * 4096) / 2 ** 20;
   const lines = [
     `Each row: a KVM guest (${vcpus} vCPU${Number(vcpus) > 1 ? 's' : ''}) writes to ${mebibytes} MiB of memory that is not there yet, one page`,
-    `of 4 KiB at a time; medians of ${repeat} runs. µs: from the guest's access to its completion, by the`,
-    "guest's TSC. faults: those that reached userspace; under kernel, those the kernel served in the",
-    "vCPU's thread (a few are its own). mmap_lock and ctx sw: acquisitions of mmap_lock and context",
-    'switches per fault, counted in the vCPU and handler threads. verified: pages whose every word',
-    'was compared afterwards, in all runs.',
+    `of 4 KiB at a time. µs: from the guest's access to its completion, by the guest's TSC; medians of`,
+    `${repeat} runs. mmap_lock and ctx sw: acquisitions of mmap_lock and context switches per fault, from one`,
+    'more run (counting costs time), in the vCPU and handler threads. faults: those that reached',
+    "userspace; under kernel, those the kernel served in the vCPU's thread, a few of its own among them.",
+    'verified: pages whose every word was compared afterwards, in all runs.',
     '  kernel   the pages are in the page cache beforehand and the kernel maps them: the floor',
     '  handler  the vCPU sleeps while another thread fills its page and wakes it',
     '  exit     KVM_RUN returns, the vCPU thread fills the page itself and re-enters; nobody sleeps',
   ];
-  const reasons = new Set(result.runs.flatMap(({ notMeasured }) => Object.values(notMeasured)));
+  const reasons = new Set(
+    result.runs.flatMap(({ counted, notMeasured }) => (counted ? Object.values(notMeasured) : [])),
+  );
   for (const reason of reasons) {
     if (!reason.startsWith('delivery ')) {
       lines.push(`Not measured: ${reason}.`);

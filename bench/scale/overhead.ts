@@ -148,6 +148,7 @@ function runTypeScript(
     memoryBytes: memoryFor(pages),
     params: { pages: String(pages) },
     pin: { vcpu: [0], handler: [0] },
+    countKernelEvents: false, // as in C
     ...(signal && { signal }),
   });
 }

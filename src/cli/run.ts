@@ -30,6 +30,7 @@ interface RunFlags {
   readonly pin?: NonNullable<RunOptions['pin']>;
   readonly param?: Readonly<Record<string, string>>;
   readonly timeout: number;
+  readonly count: boolean;
   readonly json?: true;
   readonly list?: true;
 }
@@ -86,6 +87,7 @@ export function runCommand(): Command {
     .addOption(
       new Option('--timeout <SECONDS>', 'ends the run').argParser(parseSeconds).default(60),
     )
+    .option('--no-count', 'does not count mmap_lock and context switches, which costs time')
     .option('--json', 'exactly one JSON object on stdout, everything else on stderr')
     .option('--list', 'lists the bundled guests and their parameters')
     .addHelpText(
@@ -123,6 +125,7 @@ async function run(image: string, flags: RunFlags): Promise<number> {
       ...(flags.pin !== undefined && { pin: flags.pin }),
       ...(flags.param !== undefined && { params: flags.param }),
       timeoutSeconds: flags.timeout,
+      countKernelEvents: flags.count,
       signal,
       onConsole: (text) => console.write(text),
     }),

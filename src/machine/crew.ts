@@ -155,6 +155,14 @@ export class Crew {
    */
   async stop(): Promise<void> {
     this.control.stop();
+    for (const member of this.members) {
+      if (member.threadId === 0) {
+        // Still loading its code, which may take seconds where many are: it has not run the guest
+        // and now never will, so it can be ended from outside.
+        void member.worker.terminate();
+      }
+    }
+    await this.until(() => this.members.every((member) => member.threadId !== 0 || member.exited));
     await this.settle(this.vcpus, () => this.kick(), 'vCPU');
     this.machine.stopHandlers.signal();
     await this.settle(this.handlers, () => undefined, 'handler');
@@ -169,9 +177,7 @@ export class Crew {
     this.vcpus.forEach((member, index) => {
       if (member.finish === null && !member.exited) {
         this.pages[index]!.immediateExit = true;
-        if (member.threadId !== 0) {
-          kickThread(member.threadId);
-        }
+        kickThread(member.threadId);
       }
     });
   }
@@ -219,7 +225,7 @@ export class Crew {
     });
     member.worker.on('exit', () => {
       member.exited = true;
-      if (member.finish === null) {
+      if (member.finish === null && !this.control.stopping) {
         this.failure ??= reportOf(new DefectError('a worker thread ended without a word'));
       }
       this.nudge();

@@ -11,10 +11,11 @@ export type DeliveryName = 'kernel' | 'handler' | 'exit';
 export const DELIVERY_NAMES: readonly DeliveryName[] = ['kernel', 'handler', 'exit'];
 
 /** What reports a missing page to userspace. */
-export type ReportedBy = 'none' | 'message' | 'trap-marker';
+export type ReportedBy = 'none' | 'message' | 'trap-marker' | 'memory-fault';
 
 export interface Delivery {
   readonly name: DeliveryName;
+  /** Where the kernel annotates exits, `memory-fault` takes the place of `trap-marker` by itself. */
   readonly reportedBy: ReportedBy;
   readonly description: string;
   /** vCPU threads resolve their own faults. */

@@ -1,7 +1,7 @@
 import type { ErrorReport } from '../ffi/errors.js';
 import { counterRow, FAULTS } from '../measure/counters.js';
 import { describeHost } from '../measure/host.js';
-import { tracepointId } from '../measure/tracefs.js';
+import { perfEvents } from '../measure/perf-counters.js';
 import { nameOfSource, openSource } from '../source/open-source.js';
 import type { Judgement } from './bundled-guests.js';
 import { Crew } from './crew.js';
@@ -9,11 +9,10 @@ import { explainHandlerEnd, explainVcpuEnd } from './explain-end.js';
 import { Machine } from './machine.js';
 import { completeConfig, type RunOptions } from './machine-config.js';
 import type { RunError, RunOutcome, RunResult } from './run-result.js';
-import { summarize } from './summarize.js';
+import { reportedBy, summarize } from './summarize.js';
 import { type Verification, verifyMemory } from './verify.js';
 
 const PROGRESS_MILLISECONDS = 100;
-const MMAP_LOCK_TRACEPOINT = 'mmap_lock/mmap_lock_acquire_returned';
 
 /**
  * Boots a guest on demand-paged memory, waits until it ends, verifies its memory and says what its
@@ -28,8 +27,8 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   const config = completeConfig(options);
   const started = performance.now();
   using machine = new Machine(config);
-  const perf = { mmapLock: tracepointId(MMAP_LOCK_TRACEPOINT) };
-  const crew = new Crew(machine, perf, options.onConsole ?? (() => undefined));
+  const events = perfEvents(config.countKernelEvents);
+  const crew = new Crew(machine, events, options.onConsole ?? (() => undefined));
 
   const cut = await runCrew(crew, options, config.timeoutSeconds, () => ({
     faults: sumFaults(crew),
@@ -59,7 +58,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     delivery: {
       requested: config.delivery,
       used: machine.delivery.name,
-      reportedBy: machine.delivery.reportedBy,
+      reportedBy: reportedBy(machine, crew),
       why: machine.why,
     },
     pages: {

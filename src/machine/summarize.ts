@@ -1,6 +1,11 @@
 import { OUTCOMES, type OutcomeName } from '../fault/outcome.js';
 import { viewOf } from '../ffi/view.js';
-import { type CounterName, counterRow, readCounters } from '../measure/counters.js';
+import {
+  type CounterName,
+  counterRow,
+  MEMORY_FAULT_EXITS,
+  readCounters,
+} from '../measure/counters.js';
 import {
   HISTOGRAM_BYTES,
   histogramRow,
@@ -8,9 +13,10 @@ import {
   type Percentiles,
   percentilesOf,
 } from '../measure/histogram.js';
-import { type Measured, sumMeasured } from '../measure/perf-counters.js';
+import { type Measured, sumMeasured } from '../measure/measured.js';
 import type { Judgement } from './bundled-guests.js';
 import type { Crew } from './crew.js';
+import type { ReportedBy } from './delivery.js';
 import type { Machine } from './machine.js';
 import type { HandlerResult, PerFault, RunResult, VcpuResult } from './run-result.js';
 
@@ -26,6 +32,16 @@ type Figures = Pick<
   | 'perVcpu'
   | 'perHandler'
 >;
+
+/** What reported the faults of this run: as planned, unless the kernel annotated its exits. */
+export function reportedBy(machine: Machine, crew: Crew): ReportedBy {
+  for (let thread = 0; thread < crew.threads; thread++) {
+    if (counterRow(crew.counters, thread)[MEMORY_FAULT_EXITS]! > 0) {
+      return 'memory-fault';
+    }
+  }
+  return machine.delivery.reportedBy;
+}
 
 /**
  * What a run cost, from what its threads counted. They must have ended.

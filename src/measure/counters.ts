@@ -14,6 +14,8 @@ export const COUNTERS = [
   'populated',
   'retried',
   'memory-error',
+  /** Faults that KVM_EXIT_MEMORY_FAULT gave the address of. */
+  'memoryFaultExits',
   /** In-RAM MMIO exits served from the alias mapping. */
   'ramAccesses',
   /** Port I/O exits. */
@@ -35,6 +37,7 @@ export const FAULTS = index('faults');
 export const SYSCALLS = index('syscalls');
 /** The outcome counters follow in the order of fault/outcome.ts. */
 export const FIRST_OUTCOME = index('installed');
+export const MEMORY_FAULT_EXITS = index('memoryFaultExits');
 export const RAM_ACCESSES = index('ramAccesses');
 export const PORT_ACCESSES = index('portAccesses');
 export const TIMED_FAULTS = index('timedFaults');

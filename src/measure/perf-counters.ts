@@ -16,13 +16,29 @@ import {
 } from '../uapi/perf.js';
 import { RUSAGE_THREAD, rusage } from '../uapi/resource.js';
 import { SYS_perf_event_open } from '../uapi/syscall.js';
+import type { Measured } from './measured.js';
+import { tracepointId } from './tracefs.js';
 
-/** A figure, or the reason why this host does not give it. */
-export type Measured = { readonly value: number } | { readonly value: null; readonly why: string };
-
-/** The events counted per thread; `mmapLock` is the tracepoint's id, or why there is none. */
+/** What is counted per thread: each event's `perf_event_attr.config`, or why it is not counted. */
 export interface PerfEvents {
+  /** A tracepoint's id. */
   readonly mmapLock: Measured;
+  /** PERF_COUNT_SW_CONTEXT_SWITCHES. */
+  readonly contextSwitches: Measured;
+}
+
+const MMAP_LOCK_TRACEPOINT = 'mmap_lock/mmap_lock_acquire_returned';
+
+/** All events this host can count; none when they are not wanted. */
+export function perfEvents(wanted: boolean): PerfEvents {
+  if (!wanted) {
+    const none = { value: null, why: 'it was not asked for' };
+    return { mmapLock: none, contextSwitches: none };
+  }
+  return {
+    mmapLock: tracepointId(MMAP_LOCK_TRACEPOINT),
+    contextSwitches: { value: PERF_COUNT_SW_CONTEXT_SWITCHES },
+  };
 }
 
 export interface PerfReadings {
@@ -42,11 +58,8 @@ export class ThreadPerfCounters implements Disposable {
   private pageFaultsBefore = 0;
 
   constructor(events: PerfEvents) {
-    this.mmapLock =
-      events.mmapLock.value === null
-        ? events.mmapLock.why
-        : openEvent(PERF_TYPE_TRACEPOINT, events.mmapLock.value);
-    this.contextSwitches = openEvent(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CONTEXT_SWITCHES);
+    this.mmapLock = openEvent(PERF_TYPE_TRACEPOINT, events.mmapLock);
+    this.contextSwitches = openEvent(PERF_TYPE_SOFTWARE, events.contextSwitches);
   }
 
   start(): void {
@@ -80,29 +93,20 @@ export class ThreadPerfCounters implements Disposable {
   }
 }
 
-/** The sum over threads: null as soon as one thread has no figure. */
-export function sumMeasured(figures: readonly Measured[]): Measured {
-  let sum = 0;
-  for (const figure of figures) {
-    if (figure.value === null) {
-      return figure;
-    }
-    sum += figure.value;
-  }
-  return { value: sum };
-}
-
 function threadPageFaults(): number {
   getrusage(RUSAGE_THREAD, scratch.address);
   return scratch.getU64(rusage.offset.ru_minflt) + scratch.getU64(rusage.offset.ru_majflt);
 }
 
-function openEvent(type: number, config: number): Descriptor | string {
+function openEvent(type: number, event: Measured): Descriptor | string {
+  if (event.value === null) {
+    return event.why;
+  }
   const { offset, size } = perf_event_attr;
   scratch.clear(0, size);
   scratch.u32[offset.type >> 2] = type;
   scratch.u32[offset.size >> 2] = size;
-  scratch.setU64(offset.config, config);
+  scratch.setU64(offset.config, event.value);
   scratch.setU64(offset.flags, 1 << perf_event_attr_bit.disabled);
   const fd = syscall(SYS_perf_event_open, scratch.address, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
   return fd >= 0 ? new Descriptor(fd) : refusal(errno());

@@ -9,7 +9,7 @@ import {
   MOUNT_ATTR_RDONLY,
 } from '../uapi/mount.js';
 import { SYS_fsconfig, SYS_fsmount, SYS_fsopen } from '../uapi/syscall.js';
-import type { Measured } from './perf-counters.js';
+import type { Measured } from './measured.js';
 
 /** Where tracefs is usually mounted. */
 const MOUNTED = ['/sys/kernel/tracing', '/sys/kernel/debug/tracing'];

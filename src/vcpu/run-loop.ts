@@ -5,19 +5,19 @@ import type { Resolver } from '../fault/resolver.js';
 import { FOREIGN_TRAP, NO_TRAP, type TrapReader } from '../fault/trap-marker.js';
 import type { WorkerControl } from '../fault/worker-control.js';
 import { DefectError } from '../ffi/errors.js';
-import { errno, ioctl } from '../ffi/libc.js';
+import { errno } from '../ffi/libc.js';
 import type { RunPage } from '../kvm/run-page.js';
 import {
   FAULTS,
   FIRST_OUTCOME,
   KVM_RUNS,
+  MEMORY_FAULT_EXITS,
   PORT_ACCESSES,
   RAM_ACCESSES,
   SYSCALLS,
 } from '../measure/counters.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { MAPPED, PageStates } from '../memory/page-states.js';
-import { KVM_RUN } from '../uapi/kvm.js';
 import {
   KVM_EXIT_HLT,
   KVM_EXIT_IO,
@@ -48,8 +48,8 @@ export type VcpuEnd =
   | { readonly reason: 'failed'; readonly detail: string };
 
 export interface RunLoopOptions {
-  /** The vCPU's descriptor. */
-  readonly vcpu: number;
+  /** KVM_RUN of this vCPU: 0, or -1 with errno. */
+  readonly enter: () => number;
   readonly page: RunPage;
   readonly memory: GuestMemoryLayout;
   readonly resolver: Resolver;
@@ -68,7 +68,7 @@ export interface RunLoopOptions {
  * (1.4 µs). Allocates nothing per fault.
  */
 export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
-  const { vcpu, page, memory, resolver, ports, traps, control, counters, timing, trapped } =
+  const { enter, page, memory, resolver, ports, traps, control, counters, timing, trapped } =
     options;
   const { resolve } = resolver;
   const takeTrap = traps.take;
@@ -135,7 +135,7 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
       page.clearExitReason();
       counters[KVM_RUNS]! += 1;
       counters[SYSCALLS]! += 1;
-      if (ioctl(vcpu, KVM_RUN, 0) === 0) {
+      if (enter() === 0) {
         const end = exit();
         if (end !== null) {
           ports.flush();
@@ -160,6 +160,7 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
         page.exitReason === KVM_EXIT_MEMORY_FAULT &&
         page.memoryFaultAddress < bytes
       ) {
+        counters[MEMORY_FAULT_EXITS]! += 1;
         unit = (page.memoryFaultAddress / unitBytes) | 0;
       } else {
         return { reason: 'failed', detail: describeRunError(error, trapped) };

@@ -6,12 +6,14 @@ import { createResolver, type Strategy } from '../fault/resolver.js';
 import { runWorker, type WorkerData } from '../fault/run-worker.js';
 import { createTrapReader } from '../fault/trap-marker.js';
 import { type ConsoleMessage, WorkerControl } from '../fault/worker-control.js';
+import { ioctl } from '../ffi/libc.js';
 import { blockVcpuSignals } from '../ffi/thread.js';
 import { RunPage } from '../kvm/run-page.js';
 import { counterRow } from '../measure/counters.js';
 import { histogramRow } from '../measure/histogram.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { openSource, type SourceSpec } from '../source/open-source.js';
+import { KVM_RUN } from '../uapi/kvm.js';
 import { createGuestPorts } from './guest-ports.js';
 import { createRunLoop, type VcpuEnd } from './run-loop.js';
 
@@ -54,7 +56,7 @@ const ports = createGuestPorts((text) => {
   parentPort?.postMessage({ type: 'console', text } satisfies ConsoleMessage);
 });
 const run = createRunLoop({
-  vcpu,
+  enter: () => ioctl(vcpu, KVM_RUN, 0),
   page,
   memory,
   resolver,

@@ -30,7 +30,11 @@ t.test(
       startedAt: String,
       command: String,
     });
-    t.equal(result.runs.length, result.summary.length * 2);
+    t.equal(
+      result.runs.length,
+      result.summary.length * 3,
+      'two for time and one for counts, each row',
+    );
     for (const run of result.runs) {
       t.match(run, {
         outcome: 'completed',
