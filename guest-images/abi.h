@@ -1,6 +1,6 @@
 /*
  * What a guest image and the VMM agree on; README.md explains it.
- * Mirrored in src/machine/guest-abi.ts, and compared with it by test/machine/guest-abi.test.ts.
+ * The same numbers stand in src/; test/machine/guest-abi.test.ts compares them.
  */
 #ifndef FAULTLINE_ABI_H
 #define FAULTLINE_ABI_H

@@ -7,8 +7,9 @@ import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { POLLIN, pollfd } from '../uapi/fcntl.js';
 import { UFFD_EVENT_PAGEFAULT, uffd_msg, uffd_msg_pagefault } from '../uapi/userfaultfd.js';
 import type { FaultTiming } from './fault-timing.js';
-import { MEMORY_ERROR } from './outcome.js';
+import { MEMORY_ERROR, RETRIED } from './outcome.js';
 import type { Resolver } from './resolver.js';
+import type { WorkerControl } from './worker-control.js';
 
 /** Messages taken by one read. */
 const BATCH = 16;
@@ -19,6 +20,7 @@ export interface HandlerLoopOptions {
   /** An eventfd; readable means stop. */
   readonly stopEvent: number;
   readonly resolver: Resolver;
+  readonly control: WorkerControl;
   readonly counters: Float64Array;
   readonly timing: FaultTiming;
 }
@@ -32,7 +34,7 @@ export type HandlerEnd =
  * fault, when they come one at a time: poll, read, UFFDIO_CONTINUE. Allocates nothing.
  */
 export function createHandlerLoop(options: HandlerLoopOptions): () => HandlerEnd {
-  const { uffd, stopEvent, resolver, counters, timing } = options;
+  const { uffd, stopEvent, resolver, control, counters, timing } = options;
   const { guestAddress, unitBytes } = options.memory;
   const page = new ScratchPage();
   const { u8, u16, u32, s32 } = page;
@@ -51,8 +53,14 @@ export function createHandlerLoop(options: HandlerLoopOptions): () => HandlerEnd
     const word = (message + uffd_msg_pagefault.offset.address) >> 2;
     const offset = u32[word]! + u32[word + 1]! * 0x1_0000_0000 - guestAddress;
     counters[FAULTS]! += 1;
-    const outcome = resolver.resolve((offset / unitBytes) | 0);
+    const unit = (offset / unitBytes) | 0;
+    let outcome = resolver.resolve(unit);
     counters[FIRST_OUTCOME + outcome]! += 1;
+    // The message is used up: unlike a vCPU, a sleeper does not ask again.
+    while (outcome === RETRIED && !control.stopping) {
+      outcome = resolver.resolve(unit);
+      counters[FIRST_OUTCOME + outcome]! += 1;
+    }
     return outcome !== MEMORY_ERROR;
   }
 

@@ -9,6 +9,7 @@ import { createHandlerLoop } from './handler-loop.js';
 import { rehearse } from './rehearse.js';
 import { createResolver, type Strategy } from './resolver.js';
 import { runWorker, type WorkerData } from './run-worker.js';
+import { WorkerControl } from './worker-control.js';
 
 export interface HandlerWorkerData extends WorkerData {
   readonly memory: GuestMemoryLayout;
@@ -32,4 +33,8 @@ const caller = 'handler';
 const resolver = createResolver({ memory, source, uffd, strategy, caller, counters, timing });
 
 rehearse(source, timing, () => undefined, counters, histogram);
-await runWorker(data, createHandlerLoop({ memory, uffd, stopEvent, resolver, counters, timing }));
+const control = new WorkerControl(data.control);
+await runWorker(
+  data,
+  createHandlerLoop({ memory, uffd, stopEvent, resolver, control, counters, timing }),
+);

@@ -127,6 +127,8 @@ export function createResolver(options: ResolverOptions): Resolver {
     let outcome: Outcome = PRESENT;
     for (let done = 0; done < unitBytes; ) {
       setRange(guestAddress + unit * unitBytes + done, unitBytes - done);
+      s32[RESULT] = 0; // the kernel leaves it alone when it fails early
+      s32[RESULT + 1] = 0;
       counters[SYSCALLS]! += 1;
       if (ioctl(uffd, UFFDIO_CONTINUE, argument) === 0) {
         return INSTALLED;

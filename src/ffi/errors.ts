@@ -61,7 +61,12 @@ export class SyscallError extends FaultlineError {
   }
 }
 
-const names = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]));
+// Backwards, so that of two names for a number the first one stays: EAGAIN, not EWOULDBLOCK.
+const names = new Map(
+  Object.entries(constants.errno)
+    .reverse()
+    .map(([name, value]) => [value, name]),
+);
 names.set(133, 'EHWPOISON'); // absent from node:os
 
 /** `EEXIST` for 17; the number itself for one without a name. */

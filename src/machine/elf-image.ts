@@ -1,6 +1,6 @@
 import { UsageError } from '../ffi/errors.js';
 import { array, struct, u8, u16, u32, u64 } from '../ffi/layout.js';
-import { PML4_ADDRESS } from './guest-physical-map.js';
+import { IMAGE_START } from './guest-physical-map.js';
 import type { Image, ImageNote, ImageSegment } from './image.js';
 
 const ehdr = struct({
@@ -48,9 +48,11 @@ const EM_X86_64 = 62;
 const NOTE_NAME = 'faultline\0';
 const NOTE_TYPE = 1;
 const ABI_VERSION = 1;
+/** Room that an image has for its parameters. */
+const PARAMETER_BYTES = 128;
 
-/** An image's memory, without its file, may be as large as guest RAM but is read in one piece. */
-const MAX_SEGMENT_BYTES = 2 ** 30;
+/** All segments together: they are written before the guest starts, and no timeout applies yet. */
+const MAX_IMAGE_BYTES = 2 ** 30;
 
 export function isElf(file: Uint8Array): boolean {
   return file[0] === 0x7f && file[1] === 0x45 && file[2] === 0x4c && file[3] === 0x46;
@@ -93,6 +95,15 @@ export function parseElf(file: Uint8Array, path: string): Image {
   if (segments.length === 0) {
     reader.fail('it has no PT_LOAD segment');
   }
+  const memoryBytes = segments.reduce((sum, segment) => sum + segment.bytes, 0);
+  if (memoryBytes > MAX_IMAGE_BYTES) {
+    reader.fail(
+      `the p_memsz of its segments add up to ${memoryBytes}, more than ${MAX_IMAGE_BYTES}`,
+    );
+  }
+  if (found !== null && !holdsParameters(segments, found.parameters)) {
+    reader.fail('the parameter block of its faultline note lies outside its segments');
+  }
   return { mode: 'long', entry, segments, note: found };
 }
 
@@ -106,13 +117,23 @@ function loadSegment(
   if (fileBytes > memoryBytes) {
     reader.fail(`a segment's p_filesz (${fileBytes}) exceeds its p_memsz (${memoryBytes})`);
   }
-  if (memoryBytes > MAX_SEGMENT_BYTES) {
-    reader.fail(`a segment's p_memsz (${memoryBytes}) is more than ${MAX_SEGMENT_BYTES}`);
-  }
-  if (address < PML4_ADDRESS) {
-    reader.fail(`a segment's p_paddr (0x${address.toString(16)}) is where the GDT and TSS lie`);
+  if (address < IMAGE_START) {
+    reader.fail(
+      `a segment's p_paddr (0x${address.toString(16)}) lies below 0x${IMAGE_START.toString(16)}, where the boot tables are`,
+    );
   }
   return { address, data: reader.slice(start, fileBytes, 'p_offset'), bytes: memoryBytes };
+}
+
+/** 0 stands for none. */
+function holdsParameters(segments: readonly ImageSegment[], parameters: number): boolean {
+  return (
+    parameters === 0 ||
+    segments.some(
+      ({ address, bytes }) =>
+        parameters >= address && parameters + PARAMETER_BYTES <= address + bytes,
+    )
+  );
 }
 
 /** The first note of this project in a PT_NOTE segment. */

@@ -19,6 +19,9 @@ export const PML4_ADDRESS = 0x10000;
 /** FLAT_ENTRY and WORKLOAD_START are also in guest-images/abi.h; a test compares them. */
 export const WORKLOAD_START = 0x200000;
 
+/** Segments of ELF images lie here or above. */
+export const IMAGE_START = 0x100000;
+
 /** Page directories fit between the PML4 and the ELF images: 238 GiB. */
 export const MAX_MEMORY_BYTES = 200 * 2 ** 30;
 export const MIN_MEMORY_BYTES = 4 * 2 ** 20;

@@ -42,8 +42,11 @@ const MAX_IMAGE_BYTES = 512 * 2 ** 20;
 export function loadImage(path: string): Image {
   let file: Uint8Array;
   try {
-    const { size } = statSync(path);
-    if (size > MAX_IMAGE_BYTES) {
+    const status = statSync(path);
+    if (!status.isFile()) {
+      throw new UsageError(`image ${path} is not a regular file`);
+    }
+    if (status.size > MAX_IMAGE_BYTES) {
       throw new UsageError(`image ${path} is larger than ${MAX_IMAGE_BYTES} bytes`);
     }
     file = readFileSync(path);

@@ -124,7 +124,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
     unitBytes,
     vcpus: within('--vcpus', options.vcpus ?? 1, MAX_VCPUS),
     handlers: within('--handlers', options.handlers ?? 1, MAX_HANDLERS),
-    source: options.source ?? { kind: 'pattern', seed: DEFAULT_SEED },
+    source: checkSource(options.source ?? { kind: 'pattern', seed: DEFAULT_SEED }),
     pin,
     params: options.params ?? {},
     timeoutSeconds,
@@ -137,6 +137,13 @@ function oneOf<Name extends string>(flag: string, value: Name, names: readonly s
     throw new UsageError(`${flag} ${value} is none of ${names.join(', ')}`);
   }
   return value;
+}
+
+function checkSource(source: SourceSpec): SourceSpec {
+  if (source.kind === 'pattern' && source.seed !== source.seed >>> 0) {
+    throw new UsageError(`--source pattern:${source.seed} has a seed that is no 32-bit number`);
+  }
+  return source;
 }
 
 function within(flag: string, value: number, most: number): number {

@@ -96,7 +96,7 @@ export class Machine implements Disposable {
     if (image.mode === 'long') {
       segments.push(...buildLongModeTables(config.memoryBytes));
     }
-    if (workload.parameterBlock !== null && image.note !== null) {
+    if (workload.parameterBlock !== null && image.note !== null && image.note.parameters !== 0) {
       const data = workload.parameterBlock;
       segments.push({ address: image.note.parameters, data, bytes: data.length });
     }

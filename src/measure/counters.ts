@@ -44,8 +44,11 @@ export const TIMED_FAULTS = index('timedFaults');
 export const USER_NANOSECONDS = index('userNanoseconds');
 export const ALLOCATE_NANOSECONDS = index('allocateNanoseconds');
 
-/** Bytes of one thread's row: a cache line's multiple, so that threads do not share lines. */
-export const COUNTER_ROW_BYTES = Math.ceil((COUNTERS.length * 8) / 64) * 64;
+/**
+ * Bytes of one thread's row. A line is left between rows, for a SharedArrayBuffer may start in the
+ * middle of one: threads never write to the same cache line.
+ */
+export const COUNTER_ROW_BYTES = Math.ceil((COUNTERS.length * 8) / 64) * 64 + 64;
 
 /** One thread's row. */
 export function counterRow(buffer: SharedArrayBuffer, thread: number): Float64Array {

@@ -25,10 +25,9 @@ export function monotonicClock(count: number): {
     };
   });
   const between = (from: number, to: number): number => {
-    const seconds = (words[to * 4]! - words[from * 4]!) | 0;
-    return seconds > 1
-      ? 0x7fff_ffff
-      : (seconds * 1_000_000_000 + words[to * 4 + 2]! - words[from * 4 + 2]!) | 0;
+    const seconds = words[to * 4]! - words[from * 4]!;
+    const nanoseconds = seconds * 1_000_000_000 + words[to * 4 + 2]! - words[from * 4 + 2]!;
+    return Math.min(nanoseconds, 0x7fff_ffff) | 0;
   };
   return { stamp, between, costNanoseconds: measureCost(stamp, between) };
 }

@@ -1,8 +1,8 @@
 /** The resolver when several threads want the same page, and when the address space is changing. */
 import t from 'tap';
+import { INSTALLED, PRESENT, RETRIED } from '../../src/fault/outcome.js';
 import { read } from '../../src/ffi/libc.js';
 import { scratch } from '../../src/ffi/scratch.js';
-import { INSTALLED, PRESENT, RETRIED } from '../../src/fault/outcome.js';
 import { AWAITED, CLAIMED, MAPPED, MISSING } from '../../src/memory/page-states.js';
 import { MADV_REMOVE } from '../../src/uapi/mman.js';
 import {
@@ -14,7 +14,7 @@ import {
 import { Userfaultfd } from '../../src/uffd/userfaultfd.js';
 import { uffdSkip } from '../support/host.js';
 import { SyscallThread } from '../support/syscall-thread.js';
-import { expected, PAGE, Sink, TrappedMemory } from '../support/trapped-memory.js';
+import { expected, isReadable, PAGE, Sink, TrappedMemory } from '../support/trapped-memory.js';
 
 const options = { skip: uffdSkip(UFFD_FEATURE_POISON), timeout: 20_000 };
 
@@ -55,37 +55,38 @@ t.test('a message younger than the CONTINUE wakes its sleeper', options, async (
   t.strictSame(sink.words(), expected(2));
 });
 
-t.test('a changing address space gives the page back, to be tried again', {
-  ...options,
-  skip: uffdSkip(UFFD_FEATURE_POISON | UFFD_FEATURE_EVENT_REMOVE),
-}, async (t) => {
-  const trap = new TrappedMemory('exit');
-  const uffd = Userfaultfd.open(trap.memory.backing.uffdFeatures | UFFD_FEATURE_EVENT_REMOVE);
-  const thread = new SyscallThread();
-  t.teardown(async () => {
-    uffd.close();
-    await thread.end();
-    trap.close();
-  });
-  const { guestAddress, bytes } = trap.memory.layout;
-  trap.uffd.unregister(guestAddress, bytes);
-  uffd.register(guestAddress, bytes, trap.memory.backing.uffdModes);
-  const resolver = trap.resolver({ uffd: uffd.fd });
-  t.equal(resolver.resolve(0), INSTALLED);
+t.test(
+  'a changing address space gives the page back, to be tried again',
+  {
+    ...options,
+    skip: uffdSkip(UFFD_FEATURE_POISON | UFFD_FEATURE_EVENT_REMOVE),
+  },
+  async (t) => {
+    const trap = new TrappedMemory('exit');
+    const uffd = Userfaultfd.open(trap.memory.backing.uffdFeatures | UFFD_FEATURE_EVENT_REMOVE);
+    const thread = new SyscallThread();
+    t.teardown(async () => {
+      uffd.close();
+      await thread.end();
+      trap.close();
+    });
+    const { guestAddress, bytes } = trap.memory.layout;
+    trap.uffd.unregister(guestAddress, bytes);
+    uffd.register(guestAddress, bytes, trap.memory.backing.uffdModes);
+    const resolver = trap.resolver({ uffd: uffd.fd });
+    t.equal(resolver.resolve(0), INSTALLED);
 
-  const removal = thread.call('madvise', trap.guestAddress(8), PAGE, MADV_REMOVE);
-  scratch.s32[0] = uffd.fd;
-  scratch.u32[1] = 1;
-  const watched = Object.assign(Object.create(trap), { uffd }) as TrappedMemory;
-  t.ok(watched.faultIsPending(), 'the removal waits until its event is read');
-  t.equal(resolver.resolve(1), RETRIED, 'UFFDIO_CONTINUE says EAGAIN');
-  t.equal(trap.memory.states.stateOf(1), MISSING, 'the claim is given back');
-  t.not(trap.pte(1), 'present');
+    const removal = thread.call('madvise', trap.guestAddress(8), PAGE, MADV_REMOVE);
+    t.ok(isReadable(uffd.fd), 'the removal waits until its event is read');
+    t.equal(resolver.resolve(1), RETRIED, 'UFFDIO_CONTINUE says EAGAIN');
+    t.equal(trap.memory.states.stateOf(1), MISSING, 'the claim is given back');
+    t.not(trap.pte(1), 'present');
 
-  t.equal(read(uffd.fd, scratch.address, uffd_msg.size), uffd_msg.size);
-  t.equal(scratch.u8[0], UFFD_EVENT_REMOVE);
-  t.match(await removal, { result: 0 });
-  t.equal(resolver.resolve(1), INSTALLED);
-  t.equal(trap.memory.states.stateOf(1), MAPPED);
-  t.equal(trap.pte(1), 'present');
-});
+    t.equal(read(uffd.fd, scratch.address, uffd_msg.size), uffd_msg.size);
+    t.equal(scratch.u8[0], UFFD_EVENT_REMOVE);
+    t.match(await removal, { result: 0 });
+    t.equal(resolver.resolve(1), INSTALLED);
+    t.equal(trap.memory.states.stateOf(1), MAPPED);
+    t.equal(trap.pte(1), 'present');
+  },
+);

@@ -2,13 +2,15 @@
  * The run loop against a KVM_RUN that a test scripts: exits this kernel never makes (an annotated
  * KVM_EXIT_MEMORY_FAULT), and those that must end the run instead of being retried for ever.
  */
-import t, { type Test } from 'tap';
-import { MAPPED } from '../../src/memory/page-states.js';
-import { WorkerControl } from '../../src/fault/worker-control.js';
-import { createTrapReader } from '../../src/fault/trap-marker.js';
-import { close, ioctl, read } from '../../src/ffi/libc.js';
+
 import { openSync } from 'node:fs';
+import t, { type Test } from 'tap';
+import { createTrapReader } from '../../src/fault/trap-marker.js';
+import { WorkerControl } from '../../src/fault/worker-control.js';
+import { close, ioctl, read } from '../../src/ffi/libc.js';
 import { blockVcpuSignals } from '../../src/ffi/thread.js';
+import { readCounters } from '../../src/measure/counters.js';
+import { MAPPED } from '../../src/memory/page-states.js';
 import {
   KVM_EXIT_DEBUG,
   KVM_EXIT_HLT,
@@ -16,13 +18,12 @@ import {
   KVM_EXIT_SHUTDOWN,
   kvm_run_memory_fault,
 } from '../../src/uapi/kvm-run.js';
+import { UFFD_FEATURE_POISON, UFFD_FEATURE_SIGBUS } from '../../src/uapi/userfaultfd.js';
 import { createGuestPorts } from '../../src/vcpu/guest-ports.js';
 import { createRunLoop, type VcpuEnd } from '../../src/vcpu/run-loop.js';
-import { readCounters } from '../../src/measure/counters.js';
 import { FakeRunPage } from '../support/fake-run-page.js';
 import { uffdSkip } from '../support/host.js';
 import { expected, PAGE, TrappedMemory } from '../support/trapped-memory.js';
-import { UFFD_FEATURE_POISON, UFFD_FEATURE_SIGBUS } from '../../src/uapi/userfaultfd.js';
 
 const options = { skip: uffdSkip(UFFD_FEATURE_POISON | UFFD_FEATURE_SIGBUS), timeout: 20_000 };
 blockVcpuSignals();
@@ -79,18 +80,22 @@ const memoryFault =
     return fail();
   };
 
-t.test('an annotated memory fault is resolved by its address, without a signal', options, async (t) => {
-  const { end, memory } = script(t, [memoryFault(5 * PAGE + 8, failWithEfault), halt]);
-  t.match(end, { reason: 'halted' });
-  t.equal(memory.pte(5), 'present');
-  t.strictSame(new Int32Array(memory.memory.alias.read(5 * PAGE, PAGE).buffer), expected(5));
-  t.match(readCounters(memory.counters), {
-    faults: 1,
-    installed: 1,
-    memoryFaultExits: 1,
-    syscalls: 3, // KVM_RUN twice, UFFDIO_CONTINUE once
-  });
-});
+t.test(
+  'an annotated memory fault is resolved by its address, without a signal',
+  options,
+  async (t) => {
+    const { end, memory } = script(t, [memoryFault(5 * PAGE + 8, failWithEfault), halt]);
+    t.match(end, { reason: 'halted' });
+    t.equal(memory.pte(5), 'present');
+    t.strictSame(new Int32Array(memory.memory.alias.read(5 * PAGE, PAGE).buffer), expected(5));
+    t.match(readCounters(memory.counters), {
+      faults: 1,
+      installed: 1,
+      memoryFaultExits: 1,
+      syscalls: 3, // KVM_RUN twice, UFFDIO_CONTINUE once
+    });
+  },
+);
 
 t.test('an annotation outside RAM ends the run', options, async (t) => {
   const { end, steps } = script(t, [memoryFault(16 * PAGE, failWithEfault)]);
@@ -101,7 +106,10 @@ t.test('an annotation outside RAM ends the run', options, async (t) => {
 t.test('EFAULT without an address ends the run: a page had lost its marker', options, async (t) => {
   const { end, memory } = script(t, [failWithEfault]);
   t.match(end, { reason: 'failed', detail: /EFAULT and gave no address.*trap marker/ });
-  t.ok(memory.ptes().every((pte) => pte === 'marker'), 'nothing was mapped in its place');
+  t.ok(
+    memory.ptes().every((pte) => pte === 'marker'),
+    'nothing was mapped in its place',
+  );
 });
 
 t.test('an annotation left from the exit before is not believed', options, async (t) => {
@@ -141,22 +149,26 @@ t.test('a stop is seen before the next entry', options, async (t) => {
   t.equal(memory.pte(0), 'present', 'the fault it had taken is resolved');
 });
 
-t.test('in-RAM MMIO brings the page in once, then is served from the alias mapping', options, async (t) => {
-  const readWord = (fake: FakeRunPage): number => {
-    fake.mmio(7 * PAGE + 4, 4, false);
-    return 0;
-  };
-  const seen: number[][] = [];
-  const look = (fake: FakeRunPage): number => {
-    seen.push(fake.mmioData().slice(0, 4));
-    return readWord(fake);
-  };
-  const { end, memory } = script(t, [readWord, look, halt]);
-  t.match(end, { reason: 'halted' });
-  t.strictSame(seen[0], [...new Uint8Array(expected(7).buffer, 4, 4)]);
-  t.match(readCounters(memory.counters), { faults: 1, ramAccesses: 2 });
-  t.equal(memory.memory.states.stateOf(7), MAPPED);
-});
+t.test(
+  'in-RAM MMIO brings the page in once, then is served from the alias mapping',
+  options,
+  async (t) => {
+    const readWord = (fake: FakeRunPage): number => {
+      fake.mmio(7 * PAGE + 4, 4, false);
+      return 0;
+    };
+    const seen: number[][] = [];
+    const look = (fake: FakeRunPage): number => {
+      seen.push(fake.mmioData().slice(0, 4));
+      return readWord(fake);
+    };
+    const { end, memory } = script(t, [readWord, look, halt]);
+    t.match(end, { reason: 'halted' });
+    t.strictSame(seen[0], [...new Uint8Array(expected(7).buffer, 4, 4)]);
+    t.match(readCounters(memory.counters), { faults: 1, ramAccesses: 2 });
+    t.equal(memory.memory.states.stateOf(7), MAPPED);
+  },
+);
 
 t.test('MMIO outside RAM reads ones', options, async (t) => {
   const outside = (fake: FakeRunPage): number => {

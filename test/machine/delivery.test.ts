@@ -1,0 +1,72 @@
+import t from 'tap';
+import { chooseDelivery, DELIVERIES, DELIVERY_NAMES } from '../../src/machine/delivery.js';
+import { BACKINGS } from '../../src/memory/backing.js';
+import { GuestMemory } from '../../src/memory/guest-memory.js';
+import { MAPPED, MISSING } from '../../src/memory/page-states.js';
+import { UFFD_FEATURE_POISON } from '../../src/uapi/userfaultfd.js';
+import { uffdSkip } from '../support/host.js';
+import { openDescriptors } from '../support/leaks.js';
+import { expected, PAGE, pteAt, SOURCE } from '../support/trapped-memory.js';
+
+const skip = uffdSkip(UFFD_FEATURE_POISON);
+const PAGES = 16;
+
+const small = (): GuestMemory => GuestMemory.create(BACKINGS.shmem, PAGES * PAGE, PAGE);
+
+function ptes(memory: GuestMemory): string[] {
+  return Array.from({ length: PAGES }, (_, page) =>
+    pteAt(memory.layout.guestAddress + page * PAGE),
+  );
+}
+
+t.test('kernel: every page is filled, mapped by nobody, and nothing is registered', async (t) => {
+  using memory = small();
+  t.equal(DELIVERIES.kernel.prepare(memory, SOURCE), null);
+  t.strictSame(ptes(memory), Array(PAGES).fill('none'));
+  t.equal(memory.states.count(MAPPED), PAGES);
+  t.strictSame(Int32Array.from(memory.alias.words[0]!), expected(0, PAGES));
+});
+
+t.test('handler: every page is missing and none is marked', { skip }, async (t) => {
+  using memory = small();
+  using _uffd = DELIVERIES.handler.prepare(memory, SOURCE)!;
+  t.strictSame(ptes(memory), Array(PAGES).fill('none'));
+  t.equal(memory.states.count(MISSING), PAGES);
+});
+
+t.test('exit: every page has a trap marker', { skip }, async (t) => {
+  using memory = small();
+  using _uffd = DELIVERIES.exit.prepare(memory, SOURCE)!;
+  t.strictSame(ptes(memory), Array(PAGES).fill('marker'));
+  t.equal(memory.states.count(MISSING), PAGES);
+});
+
+t.test('what cannot be prepared leaves no userfaultfd open', { skip }, async (t) => {
+  using memory = small();
+  using first = DELIVERIES.exit.prepare(memory, SOURCE)!;
+  const before = openDescriptors();
+  for (const name of ['handler', 'exit'] as const) {
+    t.throws(() => DELIVERIES[name].prepare(memory, SOURCE), {
+      message: 'UFFDIO_REGISTER failed: EBUSY',
+    });
+  }
+  t.strictSame(openDescriptors(), before);
+  t.ok(first.fd >= 0);
+});
+
+t.test('auto takes exits where this kernel can trap, and says why', { skip }, async (t) => {
+  const before = openDescriptors();
+  const { delivery, why } = chooseDelivery(BACKINGS.shmem);
+  t.equal(delivery.name, 'exit');
+  t.match(why, /UFFDIO_POISON/);
+  t.strictSame(openDescriptors(), before);
+});
+
+t.test('each delivery is found under its name, and reports in one way', async (t) => {
+  t.strictSame(Object.keys(DELIVERIES), [...DELIVERY_NAMES]);
+  for (const [name, delivery] of Object.entries(DELIVERIES)) {
+    t.equal(delivery.name, name);
+    t.notOk(delivery.trapped && delivery.handled, 'by its own thread or by another');
+    t.equal(delivery.reportedBy === 'none', !delivery.trapped && !delivery.handled);
+  }
+});

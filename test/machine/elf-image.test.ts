@@ -1,0 +1,155 @@
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import t from 'tap';
+import { FaultlineError, UsageError } from '../../src/ffi/errors.js';
+import { findBundled, pathOfBundled } from '../../src/machine/bundled-guests.js';
+import { isElf, parseElf } from '../../src/machine/elf-image.js';
+import { buildElf, buildNote, type ElfFields } from '../support/elf-builder.js';
+
+t.test('a valid image: segments at physical addresses, entry, note', async (t) => {
+  const code = Uint8Array.from([0xf4, 0xeb, 0xfd]);
+  const image = parseElf(buildElf({ code, p_paddr: 0x200000n, e_entry: 0x200001n }), 'a.elf');
+  t.equal(image.mode, 'long');
+  t.equal(image.entry, 0x200001);
+  t.equal(image.segments.length, 1);
+  const [segment] = image.segments;
+  t.equal(segment!.address, 0x200000);
+  t.equal(segment!.bytes, 0x1000, 'with what is zero');
+  t.strictSame(Uint8Array.from(segment!.data), code);
+  t.strictSame(image.note, {
+    privilegeLevel: 3,
+    parameters: 0x181000,
+    histograms: 0x101000,
+    histogramStride: 0x2000,
+  });
+});
+
+t.test('an image without a note of ours', async (t) => {
+  const notes = {
+    'none at all': new Uint8Array(),
+    'of another owner': buildNote({ name: 'GNU\0faultl' }),
+    'of another type': buildNote({ type: 2 }),
+  };
+  for (const [name, note] of Object.entries(notes)) {
+    t.equal(parseElf(buildElf({ note }), 'a.elf').note, null, name);
+  }
+});
+
+t.test('our note is found behind others', async (t) => {
+  const other = Buffer.concat([
+    Buffer.from([3, 0, 0, 0, 5, 0, 0, 0, 9, 0, 0, 0]),
+    Buffer.alloc(12),
+  ]);
+  const note = Buffer.concat([other, buildNote({ level: 0 })]);
+  t.match(parseElf(buildElf({ note }), 'a.elf').note, { privilegeLevel: 0 });
+});
+
+const tooLarge = 2n ** 53n;
+const ident = (at: number, value: number): Uint8Array => {
+  const bytes = Uint8Array.from([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
+  bytes[at] = value;
+  return bytes;
+};
+const MALFORMED: readonly (readonly [string, Partial<ElfFields>, RegExp])[] = [
+  ['32-bit', { ident: ident(4, 1) }, /EI_CLASS/],
+  ['big endian', { ident: ident(5, 2) }, /EI_DATA/],
+  ['another machine', { e_machine: 183 }, /e_machine/],
+  ['an entry above 2^53', { e_entry: tooLarge }, /e_entry/],
+  ['a table above 2^53', { e_phoff: tooLarge }, /e_phoff/],
+  ['a table behind the end', { e_phoff: 0x10000n }, /points behind the end/],
+  ['headers too small', { e_phentsize: 55 }, /e_phentsize/],
+  ['more headers than the file holds', { e_phnum: 0xffff }, /p_/],
+  ['no header', { e_phnum: 0 }, /PT_LOAD/],
+  ['no loadable segment', { p_type: 6 }, /PT_LOAD/],
+  ['contents behind the end', { p_offset: 0x10000n }, /p_offset/],
+  ['contents beyond the end', { p_filesz: 0x900n }, /p_offset/],
+  ['an offset above 2^53', { p_offset: 2n ** 63n }, /p_offset/],
+  ['more in the file than in memory', { p_memsz: 4n }, /p_filesz \(16\) exceeds its p_memsz \(4\)/],
+  ['a segment of more than 1 GiB', { p_memsz: 2n ** 30n + 1n }, /p_memsz/],
+  ['a segment above 2^53', { p_paddr: tooLarge }, /p_paddr/],
+  ['a segment over the GDT', { p_paddr: 0x8000n }, /p_paddr/],
+  ['a segment over the page tables', { p_paddr: 0x10000n }, /p_paddr/],
+  ['a note of another ABI', { note: buildNote({ abi: 2 }) }, /ABI version.* is 2/],
+  ['a note with CPL 1', { note: buildNote({ level: 1 }) }, /CPL 1/],
+  ['a note that is too short', { note: buildNote({ bytes: 31 }) }, /note has 31 bytes/],
+  ['a note behind the end', { noteOffset: 0x10000n }, /n_namesz/],
+  ['a note above 2^53', { noteOffset: 2n ** 60n }, /p_offset/],
+];
+
+for (const [name, fields, message] of MALFORMED) {
+  t.test(`refused: ${name}`, async (t) => {
+    const parse = (): unknown => parseElf(buildElf(fields), 'some/path.elf');
+    t.throws(parse, UsageError);
+    t.throws(parse, { message: /^image some\/path\.elf is not a usable ELF file: / });
+    t.throws(parse, { message }, 'the message names the field');
+  });
+}
+
+t.test('isElf looks at the first four bytes', async (t) => {
+  t.equal(isElf(buildElf()), true);
+  t.equal(isElf(new Uint8Array()), false);
+  t.equal(isElf(Uint8Array.from([0x7f, 0x45, 0x4c])), false);
+  t.equal(isElf(Uint8Array.from([0x7f, 0x45, 0x4c, 0x47])), false);
+});
+
+/** Whether parsing works, or says in a UsageError why not. */
+function survives(file: Uint8Array): boolean {
+  try {
+    parseElf(file, 'mutated.elf');
+    return true;
+  } catch (error) {
+    return error instanceof FaultlineError && error.code === 'usage';
+  }
+}
+
+const touch = readFileSync(pathOfBundled(findBundled('touch')!));
+
+t.test(
+  'no truncation of a real image does anything but a UsageError',
+  { timeout: 60_000 },
+  async (t) => {
+    const failed: number[] = [];
+    for (let length = 0; length < touch.length; length++) {
+      if (!survives(touch.subarray(0, length))) {
+        failed.push(length);
+      }
+    }
+    t.strictSame(failed, []);
+  },
+);
+
+t.test(
+  'no mutation of a real image does anything but a UsageError',
+  { timeout: 60_000 },
+  async (t) => {
+    const interesting = fc.oneof(
+      fc.integer({ min: 0, max: 255 }),
+      fc.constantFrom(0, 1, 0x7f, 0x80, 0xff),
+    );
+    // Most of the file is code; the headers and the note are what is parsed.
+    const position = fc.oneof(
+      { weight: 3, arbitrary: fc.integer({ min: 0, max: 64 + 2 * 56 - 1 }) },
+      { weight: 1, arbitrary: fc.integer({ min: 0, max: touch.length - 1 }) },
+    );
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(position, interesting), { minLength: 1, maxLength: 12 }),
+        fc.integer({ min: 0, max: touch.length }),
+        (changes, length) => {
+          const file = Uint8Array.from(touch);
+          for (const [at, value] of changes) {
+            file[at] = value;
+          }
+          return survives(file) && survives(file.subarray(0, length));
+        },
+      ),
+      { numRuns: 5000 },
+    );
+    t.pass();
+  },
+);
+
+t.test('nothing that is not ELF at all does, either', async (t) => {
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), survives), { numRuns: 2000 });
+  t.pass();
+});

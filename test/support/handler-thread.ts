@@ -1,0 +1,59 @@
+/** A handler loop in a thread of its own, for tests: like handler-worker.ts, but with any resolver. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { createFaultTiming } from '../../src/fault/fault-timing.js';
+import { createHandlerLoop } from '../../src/fault/handler-loop.js';
+import { RETRIED } from '../../src/fault/outcome.js';
+import { createResolver, type Resolver } from '../../src/fault/resolver.js';
+import { WorkerControl } from '../../src/fault/worker-control.js';
+import { counterRow } from '../../src/measure/counters.js';
+import { HISTOGRAM_BYTES, histogramRow } from '../../src/measure/histogram.js';
+import type { GuestMemoryLayout } from '../../src/memory/guest-memory.js';
+import type { PageSource } from '../../src/source/page-source.js';
+import { SOURCE } from './trapped-memory.js';
+
+export interface HandlerThreadData {
+  readonly memory: GuestMemoryLayout;
+  readonly uffd: number;
+  readonly stopEvent: number;
+  readonly counters: SharedArrayBuffer;
+  /** `none`: the source fails; `retry`: the resolver says RETRIED once, as for EAGAIN. */
+  readonly trouble?: 'none' | 'retry';
+}
+
+const { memory, uffd, stopEvent, trouble, ...data } = workerData as HandlerThreadData;
+const counters = counterRow(data.counters, 0);
+const histogram = histogramRow(new SharedArrayBuffer(HISTOGRAM_BYTES), 0);
+const timing = createFaultTiming(histogram, counters);
+const source: PageSource = trouble === 'none' ? { fill: () => false, compare: () => -1 } : SOURCE;
+const strategy = 'no-slow-gup';
+const caller = 'handler';
+let resolver = createResolver({ memory, source, uffd, strategy, caller, counters, timing });
+if (trouble === 'retry') {
+  resolver = retryOnce(resolver);
+}
+
+parentPort!.postMessage(
+  createHandlerLoop({
+    memory,
+    uffd,
+    stopEvent,
+    resolver,
+    control: new WorkerControl(),
+    counters,
+    timing,
+  })(),
+);
+
+function retryOnce({ resolve, failure }: Resolver): Resolver {
+  let retried = false;
+  return {
+    failure,
+    resolve: (unit) => {
+      if (retried) {
+        return resolve(unit);
+      }
+      retried = true;
+      return RETRIED;
+    },
+  };
+}
