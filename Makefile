@@ -54,7 +54,7 @@ TESTS = $(DIST)/test/**/*.test.js
 
 test: build .tap/.built
 	@rm -f $(DIST)/results.tap
-	@$(NODE_BIN)/tap run --output-file=$(DIST)/results.tap $(TESTS) || touch $(DIST)/tests-failed
+	@$(NODE_BIN)/tap run --reporter=terse --output-file=$(DIST)/results.tap $(TESTS) || touch $(DIST)/tests-failed
 	@node $(DIST)/test/report.js $(DIST)/results.tap
 	@if [ -e $(DIST)/tests-failed ]; then rm $(DIST)/tests-failed; exit 1; fi
 

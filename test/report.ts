@@ -9,6 +9,8 @@ import { Parser, type Result } from 'tap-parser';
 import { kvmSkip } from './support/host.js';
 
 const file = process.argv[2]!;
+const SLOWEST = 8;
+const times: { seconds: number; name: string }[] = [];
 let passed = 0;
 let failed = 0;
 const skips = new Map<string, string[]>();
@@ -21,6 +23,9 @@ function follow(parser: Parser, path: string): void {
     follow(child, child.name === '' ? path : `${path} > ${child.name}`);
   });
   parser.on('assert', (result: Result) => {
+    if (path !== '' && result.time) {
+      times.push({ seconds: result.time / 1000, name: `${path} > ${result.name}`.slice(3) });
+    }
     if (typeof result.skip === 'string' || result.skip === true) {
       const reason = String(result.skip);
       skips.set(reason, [...(skips.get(reason) ?? []), `${path} > ${result.name}`]);
@@ -39,6 +44,10 @@ follow(parser, '');
 parser.end(readFileSync(file, 'utf8'));
 
 const skipped = [...skips.values()].flat();
+console.log('\nslowest:');
+for (const { seconds, name } of times.sort((a, b) => b.seconds - a.seconds).slice(0, SLOWEST)) {
+  console.log(`  ${seconds.toFixed(1).padStart(6)} s  ${name}`);
+}
 if (skipped.length > 0) {
   console.log('\nskipped:');
   for (const [reason, names] of skips) {

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import type { Bench, BenchResult } from '../../bench/scale/bench.js';
 import { BENCHES } from '../../bench/scale/registry.js';
@@ -62,6 +62,9 @@ async function run(bench: Bench, flags: BenchFlags): Promise<void> {
       throw new UsageError(`${flag} must be at least 1`);
     }
   }
+  if (flags.json !== undefined && flags.json !== '-') {
+    checkWritable(flags.json); // before minutes of work, not after
+  }
   let progress: ProgressLine | null = null;
   let behind = 0;
   const { pages, repeat, vcpus } = flags;
@@ -92,6 +95,17 @@ async function run(bench: Bench, flags: BenchFlags): Promise<void> {
   process.stdout.write(`${bench.describe(result)}\n`);
   if (flags.json !== undefined) {
     writeFileSync(flags.json, `${JSON.stringify(result, null, 2)}\n`);
+  }
+}
+
+function checkWritable(path: string): void {
+  try {
+    closeSync(openSync(path, 'a'));
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new UsageError(`--json ${path} cannot be written (${code ?? 'unknown error'})`, '', {
+      cause: error,
+    });
   }
 }
 

@@ -1,6 +1,5 @@
 import { Command } from 'commander';
 import { type ProbeResult, probeHost } from '../machine/probe.js';
-import { textTable } from '../report/table.js';
 
 export function probeCommand(): Command {
   return new Command('probe')
@@ -15,20 +14,32 @@ export function probeCommand(): Command {
     });
 }
 
+const GROUPS = [
+  ['delivery', 'deliveries'],
+  ['backing', 'backings'],
+  ['kvm', 'KVM'],
+  ['userfaultfd', 'userfaultfd'],
+  ['measuring', 'measuring'],
+] as const;
+
 function describe({ host, auto, entries }: ProbeResult): string {
-  const present = entries.filter(({ available }) => available);
-  const missing = entries.filter(({ available }) => !available);
   const lines = [
     `Linux ${host.kernel}, ${host.kvmModule ?? 'unknown KVM module'}, ${host.paging ?? 'unknown'} paging, ${host.cpus} CPUs, Node ${host.node}`,
     auto === null
       ? 'No delivery is possible here: see what is missing below.'
       : `--delivery auto uses ${auto.delivery}: ${auto.why}.`,
-    '',
-    textTable(
-      ['available', ''],
-      present.map(({ name, detail }) => [name, detail]),
-    ),
   ];
+  for (const [group, heading] of GROUPS) {
+    const present = entries.filter((entry) => entry.group === group && entry.available);
+    if (present.length > 0) {
+      lines.push(
+        '',
+        heading,
+        ...present.map(({ name, detail }) => `  ${name.padEnd(36)} ${detail}`.trimEnd()),
+      );
+    }
+  }
+  const missing = entries.filter(({ available }) => !available);
   if (missing.length > 0) {
     lines.push('', 'missing');
     for (const { name, why, enable } of missing) {

@@ -1,8 +1,5 @@
-import { WINDOW_BYTES } from '../ffi/view.js';
 import type { Backing } from '../memory/backing.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
-import { MAPPED } from '../memory/page-states.js';
-import type { PageSource } from '../source/page-source.js';
 import { UFFD_FEATURE_POISON, UFFD_FEATURE_SIGBUS } from '../uapi/userfaultfd.js';
 import { Userfaultfd } from '../uffd/userfaultfd.js';
 
@@ -22,12 +19,14 @@ export interface Delivery {
   readonly trapped: boolean;
   /** Handler threads read the userfaultfd. */
   readonly handled: boolean;
+  /** Every page is put into the page cache before the guest starts. */
+  readonly prefilled: boolean;
   /**
    * Makes guest memory ready before anything is resident.
    *
    * @returns the userfaultfd it is registered with, owned by the caller, or null
    */
-  prepare(memory: GuestMemory, source: PageSource): Userfaultfd | null;
+  prepare(memory: GuestMemory): Userfaultfd | null;
 }
 
 /** Features of the userfaultfd that exit delivery needs. SIGBUS makes it fail closed: a page that
@@ -44,10 +43,8 @@ export const DELIVERIES: Readonly<Record<DeliveryName, Delivery>> = {
       'nothing is trapped: pages are filled beforehand and the kernel maps them (the baseline)',
     trapped: false,
     handled: false,
-    prepare: (memory, source) => {
-      fillAll(memory, source);
-      return null;
-    },
+    prefilled: true,
+    prepare: () => null,
   },
   handler: {
     name: 'handler',
@@ -55,6 +52,7 @@ export const DELIVERIES: Readonly<Record<DeliveryName, Delivery>> = {
     description: 'the vCPU sleeps in the kernel while a handler thread reads the userfaultfd',
     trapped: false,
     handled: true,
+    prefilled: false,
     prepare: (memory) => register(memory, memory.backing.uffdFeatures),
   },
   exit: {
@@ -63,6 +61,7 @@ export const DELIVERIES: Readonly<Record<DeliveryName, Delivery>> = {
     description: "KVM_RUN returns and the vCPU's own thread resolves the page",
     trapped: true,
     handled: false,
+    prefilled: false,
     prepare: (memory) => {
       const uffd = register(memory, exitFeatures(memory.backing));
       try {
@@ -86,14 +85,6 @@ function register(memory: GuestMemory, features: number): Userfaultfd {
     uffd.close();
     throw error;
   }
-}
-
-/** Puts every page into the page cache; the guest mapping still has none of them. */
-function fillAll(memory: GuestMemory, source: PageSource): void {
-  memory.alias.words.forEach((window, index) => {
-    source.fill((index * WINDOW_BYTES) / 4096, window, 0, window.length);
-  });
-  memory.states.words.fill(MAPPED);
 }
 
 /**

@@ -69,7 +69,7 @@ export class Machine implements Disposable {
 
     this.memory = stack.use(GuestMemory.create(backing, config.memoryBytes, config.unitBytes));
     const source = openSource(config.source);
-    this.uffd = this.delivery.prepare(this.memory, source);
+    this.uffd = this.delivery.prepare(this.memory);
     if (this.uffd !== null) {
       stack.use(this.uffd);
     }

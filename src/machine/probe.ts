@@ -2,10 +2,9 @@ import { existsSync } from 'node:fs';
 import { FaultlineError } from '../ffi/errors.js';
 import { KvmSystem } from '../kvm/kvm-system.js';
 import { describeHost, type HostDescription } from '../measure/host.js';
-import { tracepointId } from '../measure/tracefs.js';
+import { perfEvents, ThreadPerfCounters } from '../measure/perf-counters.js';
 import { BACKINGS } from '../memory/backing.js';
 import { GuestMemory } from '../memory/guest-memory.js';
-import { openSource } from '../source/open-source.js';
 import {
   KVM_CAP_DIRTY_LOG_RING,
   KVM_CAP_IMMEDIATE_EXIT,
@@ -82,13 +81,17 @@ function attempt<Result>(work: () => Result): Result | FaultlineError {
 }
 
 const CAPABILITIES = [
-  ['KVM_CAP_SYNC_MMU', KVM_CAP_SYNC_MMU, 'every KVM since 2.6.27'],
-  ['KVM_CAP_IMMEDIATE_EXIT', KVM_CAP_IMMEDIATE_EXIT, 'Linux 4.13'],
-  ['KVM_CAP_MAX_VCPUS', KVM_CAP_MAX_VCPUS, 'Linux 3.0'],
-  ['KVM_CAP_MCE', KVM_CAP_MCE, 'Linux 2.6.31'],
-  ['KVM_CAP_MEMORY_FAULT_INFO', KVM_CAP_MEMORY_FAULT_INFO, 'Linux 6.8'],
-  ['KVM_CAP_PRE_FAULT_MEMORY', KVM_CAP_PRE_FAULT_MEMORY, 'Linux 6.11, with hardware paging'],
-  ['KVM_CAP_DIRTY_LOG_RING', KVM_CAP_DIRTY_LOG_RING, 'Linux 5.11'],
+  ['KVM_CAP_SYNC_MMU', KVM_CAP_SYNC_MMU, 'Use Linux 2.6.27 or newer.'],
+  ['KVM_CAP_IMMEDIATE_EXIT', KVM_CAP_IMMEDIATE_EXIT, 'Use Linux 4.13 or newer.'],
+  ['KVM_CAP_MAX_VCPUS', KVM_CAP_MAX_VCPUS, 'Use Linux 3.0 or newer.'],
+  ['KVM_CAP_MCE', KVM_CAP_MCE, 'Use Linux 2.6.31 or newer.'],
+  ['KVM_CAP_MEMORY_FAULT_INFO', KVM_CAP_MEMORY_FAULT_INFO, 'Use Linux 6.8 or newer.'],
+  [
+    'KVM_CAP_PRE_FAULT_MEMORY',
+    KVM_CAP_PRE_FAULT_MEMORY,
+    'Use Linux 6.11 or newer on a CPU with EPT or NPT.',
+  ],
+  ['KVM_CAP_DIRTY_LOG_RING', KVM_CAP_DIRTY_LOG_RING, 'Use Linux 5.11 or newer.'],
 ] as const;
 
 function probeKvm(): ProbeEntry[] {
@@ -99,11 +102,11 @@ function probeKvm(): ProbeEntry[] {
   using kvm = system;
   return [
     present('kvm', '/dev/kvm', 'API 12'),
-    ...CAPABILITIES.map(([name, number, since]) => {
+    ...CAPABILITIES.map(([name, number, enable]) => {
       const value = kvm.checkExtension(number);
       return value > 0
         ? present('kvm', name, String(value))
-        : absent('kvm', name, 'this kernel or KVM module has none', `Use ${since} or newer.`);
+        : absent('kvm', name, 'this kernel or KVM module does not offer it', enable);
     }),
   ];
 }
@@ -150,7 +153,7 @@ function probeDeliveries(): ProbeEntry[] {
     const { description, prepare } = DELIVERIES[name];
     const result = attempt(() => {
       using memory = GuestMemory.create(BACKINGS.shmem, 16 * 4096, 4096);
-      prepare(memory, openSource({ kind: 'zero' }))?.close();
+      prepare(memory)?.close();
     });
     return result instanceof FaultlineError
       ? absent('delivery', name, result.message, result.hint)
@@ -158,11 +161,18 @@ function probeDeliveries(): ProbeEntry[] {
   });
 }
 
+/** Counts its own thread for a moment. */
 function probeMeasuring(): ProbeEntry[] {
-  return ['mmap_lock/mmap_lock_acquire_returned', 'sched/sched_switch'].map((name) => {
-    const id = tracepointId(name);
-    return id.value === null
-      ? absent('measuring', name, id.why, 'Run as root.')
-      : present('measuring', name, `tracepoint ${id.value}`);
-  });
+  using counters = new ThreadPerfCounters(perfEvents(true));
+  counters.start();
+  const { mmapLockAcquisitions, contextSwitches } = counters.stop();
+  const figures = [
+    ['mmap_lock acquisitions', mmapLockAcquisitions],
+    ['context switches', contextSwitches],
+  ] as const;
+  return figures.map(([name, figure]) =>
+    figure.value === null
+      ? absent('measuring', name, figure.why, '')
+      : present('measuring', name, 'counted per thread by perf'),
+  );
 }

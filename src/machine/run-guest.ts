@@ -6,8 +6,10 @@ import { nameOfSource, openSource } from '../source/open-source.js';
 import type { Judgement } from './bundled-guests.js';
 import { Crew } from './crew.js';
 import { explainHandlerEnd, explainVcpuEnd } from './explain-end.js';
+import { fillMissing } from './fill-missing.js';
 import { Machine } from './machine.js';
 import { completeConfig, type RunOptions } from './machine-config.js';
+import { RunCut } from './run-cut.js';
 import type { RunError, RunOutcome, RunResult } from './run-result.js';
 import { reportedBy, summarize } from './summarize.js';
 import { type Verification, verifyMemory } from './verify.js';
@@ -26,23 +28,30 @@ const PROGRESS_MILLISECONDS = 100;
 export async function runGuest(options: RunOptions): Promise<RunResult> {
   const config = completeConfig(options);
   const started = performance.now();
+  using cut = new RunCut(config.timeoutSeconds, options.signal);
   using machine = new Machine(config);
+  const source = openSource(config.source);
+  if (machine.delivery.prefilled) {
+    await fillMissing(machine.memory, source, cut.goOn);
+  }
   const events = perfEvents(config.countKernelEvents);
   const crew = new Crew(machine, events, options.onConsole ?? (() => undefined));
-
-  const cut = await runCrew(crew, options, config.timeoutSeconds, () => ({
-    faults: sumFaults(crew),
-    pages: machine.workload.pagesTouched,
-    seconds: (performance.now() - started) / 1000,
-  }));
-  const failure = cut ?? failureOf(machine, crew);
+  await runCrew(crew, cut, () =>
+    options.onProgress?.({
+      faults: sumFaults(crew),
+      pages: machine.workload.pagesTouched,
+      seconds: (performance.now() - started) / 1000,
+    }),
+  );
+  const failure = cut.error ?? failureOf(machine, crew);
   const judgement = judge(machine, crew, failure);
-  const verified = verify(machine);
-  const error = failure ?? mismatchOf(judgement, verified);
-  const touched =
-    error === null && judgement.visits !== null ? machine.workload.pagesTouched : null;
+  const { memory, imagePages, workload } = machine;
+  const verified =
+    cut.error === null ? await verifyMemory(memory, imagePages, source, workload, cut.goOn) : null;
+  const error = failure ?? cut.error ?? mismatchOf(judgement, verified);
+  const touched = error === null && judgement.visits !== null ? workload.pagesTouched : null;
 
-  const { image: _image, delivery: _delivery, source, params: _params, ...kept } = config;
+  const { image: _image, delivery: _delivery, source: _source, params: _params, ...kept } = config;
   return {
     schema: 'faultline.run/1',
     image: config.image,
@@ -50,7 +59,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     error,
     config: {
       ...kept,
-      source: nameOfSource(source),
+      source: nameOfSource(config.source),
       around: 0,
       uffds: 'one',
       params: machine.workload.parameters,
@@ -73,53 +82,21 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   };
 }
 
-/**
- * Starts the threads and sees them through to their end.
- *
- * @returns why the run was cut short from outside, or null
- */
-async function runCrew(
-  crew: Crew,
-  options: RunOptions,
-  timeoutSeconds: number,
-  progress: () => { faults: number; pages: number | null; seconds: number },
-): Promise<RunError | null> {
-  let cut: RunError | null = null;
-  const cutShort = (error: RunError): void => {
-    cut ??= error;
-    crew.nudge();
-  };
-  const interrupt = (): void =>
-    cutShort({ code: 'interrupted', message: 'the run was interrupted', hint: '' });
-  const timer = setTimeout(
-    () =>
-      cutShort({
-        code: 'timeout',
-        message: `the guest did not end within ${timeoutSeconds} s`,
-        hint: 'Allow more with --timeout, or give it less to do.',
-      }),
-    timeoutSeconds * 1000,
-  );
-  const ticker =
-    options.onProgress &&
-    setInterval(() => options.onProgress?.(progress()), PROGRESS_MILLISECONDS);
-  options.signal?.addEventListener('abort', interrupt, { once: true });
-  if (options.signal?.aborted) {
-    interrupt();
-  }
+/** Starts the threads and sees them through to their end. */
+async function runCrew(crew: Crew, cut: RunCut, onProgress: () => void): Promise<void> {
+  const ticker = setInterval(onProgress, PROGRESS_MILLISECONDS);
+  cut.onCut = () => crew.nudge();
+  const isCut = (): boolean => cut.error !== null;
   try {
-    await crew.ready(() => cut !== null);
-    if (cut === null && crew.failure === null) {
+    await crew.ready(isCut);
+    if (!isCut() && crew.failure === null) {
       crew.control.start();
-      await crew.finished(() => cut !== null);
+      await crew.finished(isCut);
     }
   } finally {
-    clearTimeout(timer);
     clearInterval(ticker);
-    options.signal?.removeEventListener('abort', interrupt);
     await crew.stop();
   }
-  return cut;
 }
 
 /** What went wrong inside, or null. */
@@ -150,11 +127,6 @@ function judge(machine: Machine, crew: Crew, failure: RunError | null): Judgemen
   return failure === null
     ? machine.workload.judge(crew.vcpuFinishes.map(({ end }) => end.report))
     : { visits: null, complaint: null, maxCycles: null };
-}
-
-function verify(machine: Machine): Verification | null {
-  const { memory, imagePages, workload, config } = machine;
-  return verifyMemory(memory, imagePages, openSource(config.source), workload);
 }
 
 function mismatchOf(judgement: Judgement, verified: Verification | null): RunError | null {

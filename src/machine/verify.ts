@@ -14,18 +14,23 @@ export interface Verification {
   readonly firstMismatch: number | null;
 }
 
+/** Between looks at whether to go on: some ten milliseconds' work. */
+const PAGES_PER_STEP = 4096;
+
 /**
  * Compares every page that the run brought in with what it must contain now, through the alias
  * mapping. No vCPU may be running.
  *
- * @returns null for a workload whose memory is not known
+ * @param goOn asked every now and then; false ends it
+ * @returns null for a workload whose memory is not known, or when ended
  */
-export function verifyMemory(
+export async function verifyMemory(
   memory: GuestMemory,
   imagePages: ReadonlySet<number>,
   source: PageSource,
   workload: Pick<Workload, 'touches' | 'contents'>,
-): Verification | null {
+  goOn: () => Promise<boolean>,
+): Promise<Verification | null> {
   const { touches, contents } = workload;
   if (contents === null) {
     return null;
@@ -37,6 +42,9 @@ export function verifyMemory(
   let mismatched = 0;
   let firstMismatch: number | null = null;
   for (let page = 0; page < memory.layout.bytes / 4096; page++) {
+    if (page % PAGES_PER_STEP === 0 && !(await goOn())) {
+      return null;
+    }
     if (states.words[Math.floor(page / pagesPerUnit)] !== MAPPED || imagePages.has(page)) {
       continue;
     }

@@ -91,7 +91,7 @@ t.test('auto says which delivery it used and why', { skip }, async (t) => {
 
 const refused: { args: string[]; status: number; says: RegExp }[] = [
   { args: ['run', 'nonesuch'], status: 2, says: /image nonesuch cannot be read \(ENOENT\)/ },
-  { args: ['run', '/'], status: 2, says: /image \/ cannot be read/ },
+  { args: ['run', '/'], status: 2, says: /image \/ is not a regular file/ },
   { args: ['run'], status: 2, says: /needs an IMAGE/ },
   { args: ['run', 'touch', '--vcpus', '0'], status: 2, says: /--vcpus 0 is not/ },
   { args: ['run', 'touch', '--vcpus', '65'], status: 2, says: /--vcpus 65 is not/ },
@@ -133,6 +133,11 @@ const refused: { args: string[]; status: number; says: RegExp }[] = [
   { args: ['run', 'touch', 'hello'], status: 2, says: /too many arguments/ },
   { args: ['nonesuch'], status: 2, says: /unknown command/ },
   { args: ['bench', 'nonesuch'], status: 2, says: /no bench nonesuch/ },
+  {
+    args: ['bench', 'deliveries', '--json', '/nonesuch/x'],
+    status: 2,
+    says: /--json .* cannot be written/,
+  },
   { args: ['bench', 'deliveries', '--pages', '0'], status: 2, says: /--pages must be/ },
 ];
 for (const { args, status, says } of refused) {

@@ -1,5 +1,6 @@
 import t from 'tap';
 import { chooseDelivery, DELIVERIES, DELIVERY_NAMES } from '../../src/machine/delivery.js';
+import { fillMissing } from '../../src/machine/fill-missing.js';
 import { BACKINGS } from '../../src/memory/backing.js';
 import { GuestMemory } from '../../src/memory/guest-memory.js';
 import { MAPPED, MISSING } from '../../src/memory/page-states.js';
@@ -21,7 +22,8 @@ function ptes(memory: GuestMemory): string[] {
 
 t.test('kernel: every page is filled, mapped by nobody, and nothing is registered', async (t) => {
   using memory = small();
-  t.equal(DELIVERIES.kernel.prepare(memory, SOURCE), null);
+  t.equal(DELIVERIES.kernel.prepare(memory), null);
+  await fillMissing(memory, SOURCE, async () => true);
   t.strictSame(ptes(memory), Array(PAGES).fill('none'));
   t.equal(memory.states.count(MAPPED), PAGES);
   t.strictSame(Int32Array.from(memory.alias.words[0]!), expected(0, PAGES));
@@ -29,24 +31,24 @@ t.test('kernel: every page is filled, mapped by nobody, and nothing is registere
 
 t.test('handler: every page is missing and none is marked', { skip }, async (t) => {
   using memory = small();
-  using _uffd = DELIVERIES.handler.prepare(memory, SOURCE)!;
+  using _uffd = DELIVERIES.handler.prepare(memory)!;
   t.strictSame(ptes(memory), Array(PAGES).fill('none'));
   t.equal(memory.states.count(MISSING), PAGES);
 });
 
 t.test('exit: every page has a trap marker', { skip }, async (t) => {
   using memory = small();
-  using _uffd = DELIVERIES.exit.prepare(memory, SOURCE)!;
+  using _uffd = DELIVERIES.exit.prepare(memory)!;
   t.strictSame(ptes(memory), Array(PAGES).fill('marker'));
   t.equal(memory.states.count(MISSING), PAGES);
 });
 
 t.test('what cannot be prepared leaves no userfaultfd open', { skip }, async (t) => {
   using memory = small();
-  using first = DELIVERIES.exit.prepare(memory, SOURCE)!;
+  using first = DELIVERIES.exit.prepare(memory)!;
   const before = openDescriptors();
   for (const name of ['handler', 'exit'] as const) {
-    t.throws(() => DELIVERIES[name].prepare(memory, SOURCE), {
+    t.throws(() => DELIVERIES[name].prepare(memory), {
       message: 'UFFDIO_REGISTER failed: EBUSY',
     });
   }
@@ -69,4 +71,14 @@ t.test('each delivery is found under its name, and reports in one way', async (t
     t.notOk(delivery.trapped && delivery.handled, 'by its own thread or by another');
     t.equal(delivery.reportedBy === 'none', !delivery.trapped && !delivery.handled);
   }
+});
+
+t.test('filling stops when told to, and leaves alone what is there', async (t) => {
+  using memory = small();
+  memory.states.words[3] = MAPPED;
+  await fillMissing(memory, SOURCE, async () => false);
+  t.equal(memory.states.count(MISSING), PAGES - 1);
+  await fillMissing(memory, SOURCE, async () => true);
+  t.strictSame(new Int32Array(memory.alias.read(3 * PAGE, PAGE).buffer), new Int32Array(1024));
+  t.strictSame(new Int32Array(memory.alias.read(4 * PAGE, PAGE).buffer), expected(4));
 });

@@ -8,7 +8,9 @@ import { buildElf, buildNote, type ElfFields } from '../support/elf-builder.js';
 
 t.test('a valid image: segments at physical addresses, entry, note', async (t) => {
   const code = Uint8Array.from([0xf4, 0xeb, 0xfd]);
-  const image = parseElf(buildElf({ code, p_paddr: 0x200000n, e_entry: 0x200001n }), 'a.elf');
+  const note = buildNote({ parameters: 0x200800 });
+  const fields = { code, note, p_paddr: 0x200000n, e_entry: 0x200001n };
+  const image = parseElf(buildElf(fields), 'a.elf');
   t.equal(image.mode, 'long');
   t.equal(image.entry, 0x200001);
   t.equal(image.segments.length, 1);
@@ -18,7 +20,7 @@ t.test('a valid image: segments at physical addresses, entry, note', async (t) =
   t.strictSame(Uint8Array.from(segment!.data), code);
   t.strictSame(image.note, {
     privilegeLevel: 3,
-    parameters: 0x181000,
+    parameters: 0x200800,
     histograms: 0x101000,
     histogramStride: 0x2000,
   });
@@ -152,4 +154,28 @@ t.test(
 t.test('nothing that is not ELF at all does, either', async (t) => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), survives), { numRuns: 2000 });
   t.pass();
+});
+
+t.test(
+  'a parameter block outside the segments is refused: it would be written over RAM',
+  async (t) => {
+    for (const parameters of [0x101000, 0x100f81, 0xfff00, 0x200000]) {
+      const elf = buildElf({ note: buildNote({ parameters }) });
+      t.throws(
+        () => parseElf(elf, 'a.elf'),
+        { message: /parameter block .* outside/ },
+        `${parameters}`,
+      );
+    }
+    t.equal(
+      parseElf(buildElf({ note: buildNote({ parameters: 0 }) }), 'a.elf').note?.parameters,
+      0,
+    );
+  },
+);
+
+t.test('segments that add up to more than 1 GiB are refused before any is written', async (t) => {
+  t.throws(() => parseElf(buildElf({ p_memsz: 2n ** 30n + 1n }), 'a.elf'), {
+    message: /p_memsz .* add up to/,
+  });
 });

@@ -35,7 +35,7 @@ t.test('paths that hold no image', async (t) => {
   const directory = t.testdir({ empty: '', directory: {} });
   for (const [path, message] of [
     [`${directory}/empty`, /empty is empty/],
-    [`${directory}/directory`, /EISDIR/],
+    [`${directory}/directory`, /not a regular file/],
     [`${directory}/absent`, /ENOENT/],
     ['', /ENOENT/],
     ['a\0b', /cannot be read/],

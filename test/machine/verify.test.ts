@@ -10,6 +10,7 @@ import { openDescriptors } from '../support/leaks.js';
 import { PAGE, SOURCE } from '../support/trapped-memory.js';
 
 const NO_IMAGE: ReadonlySet<number> = new Set();
+const goOn = async (): Promise<boolean> => true;
 const everyPage = { touches: () => true, contents: () => null };
 
 /** Memory whose pages 2, 3 and 9 are resident and right. */
@@ -24,7 +25,7 @@ function memoryWithThreePages(): GuestMemory {
 
 t.test('resident pages are compared, and found right', async (t) => {
   using memory = memoryWithThreePages();
-  t.strictSame(verifyMemory(memory, NO_IMAGE, SOURCE, everyPage), {
+  t.strictSame(await verifyMemory(memory, NO_IMAGE, SOURCE, everyPage, goOn), {
     pages: 3,
     touchedAndRight: 3,
     mismatched: 0,
@@ -40,7 +41,7 @@ t.test('a wrong word is found, wherever it is', async (t) => {
   ] as const) {
     using memory = memoryWithThreePages();
     memory.alias.words[0]![page * 1024 + word]! ^= 0x8000;
-    t.match(verifyMemory(memory, NO_IMAGE, SOURCE, everyPage), {
+    t.match(await verifyMemory(memory, NO_IMAGE, SOURCE, everyPage, goOn), {
       pages: 3,
       touchedAndRight: 2,
       mismatched: 1,
@@ -53,7 +54,7 @@ t.test('the first of several is told, and all are counted', async (t) => {
   using memory = memoryWithThreePages();
   memory.alias.words[0]![9 * 1024] = 0;
   memory.alias.words[0]![3 * 1024 + 8] = 0;
-  t.match(verifyMemory(memory, NO_IMAGE, SOURCE, everyPage), {
+  t.match(await verifyMemory(memory, NO_IMAGE, SOURCE, everyPage, goOn), {
     mismatched: 2,
     firstMismatch: 3 * PAGE + 32,
   });
@@ -66,20 +67,29 @@ t.test('pages that are not resident are not read', async (t) => {
   const file = openDescriptors().find((line) => line.includes('faultline guest memory'))!;
   const fd = Number(file.split(' ')[0]);
   const before = fstatSync(fd).blocks;
-  t.match(verifyMemory(memory, NO_IMAGE, SOURCE, everyPage), { pages: 3, mismatched: 0 });
+  t.match(await verifyMemory(memory, NO_IMAGE, SOURCE, everyPage, goOn), {
+    pages: 3,
+    mismatched: 0,
+  });
   t.equal(fstatSync(fd).blocks, before, 'reading a hole would have allocated a page');
 });
 
 t.test("the image's own pages are left out", async (t) => {
   using memory = memoryWithThreePages();
   memory.alias.words[0]![3 * 1024] = 0;
-  t.match(verifyMemory(memory, new Set([3]), SOURCE, everyPage), { pages: 2, mismatched: 0 });
+  t.match(await verifyMemory(memory, new Set([3]), SOURCE, everyPage, goOn), {
+    pages: 2,
+    mismatched: 0,
+  });
 });
 
 t.test('what the guest does not touch is compared, but not counted as touched', async (t) => {
   using memory = memoryWithThreePages();
   const workload = { touches: (page: number) => page === 9, contents: () => null };
-  t.match(verifyMemory(memory, NO_IMAGE, SOURCE, workload), { pages: 3, touchedAndRight: 1 });
+  t.match(await verifyMemory(memory, NO_IMAGE, SOURCE, workload, goOn), {
+    pages: 3,
+    touchedAndRight: 1,
+  });
 });
 
 t.test('pages that the guest writes must have what it writes', async (t) => {
@@ -89,14 +99,19 @@ t.test('pages that the guest writes must have what it writes', async (t) => {
     touches: () => true,
     contents: (page: number) => (page === 9 ? zeroes : null),
   };
-  t.match(verifyMemory(memory, NO_IMAGE, SOURCE, workload), { firstMismatch: 9 * PAGE });
+  t.match(await verifyMemory(memory, NO_IMAGE, SOURCE, workload, goOn), {
+    firstMismatch: 9 * PAGE,
+  });
   memory.alias.fill(9 * PAGE, PAGE, 0);
-  t.match(verifyMemory(memory, NO_IMAGE, SOURCE, workload), { mismatched: 0 });
+  t.match(await verifyMemory(memory, NO_IMAGE, SOURCE, workload, goOn), { mismatched: 0 });
 });
 
 t.test('an image that nothing is known of is not verified', async (t) => {
   using memory = memoryWithThreePages();
-  t.equal(verifyMemory(memory, NO_IMAGE, SOURCE, { touches: () => true, contents: null }), null);
+  t.equal(
+    await verifyMemory(memory, NO_IMAGE, SOURCE, { touches: () => true, contents: null }, goOn),
+    null,
+  );
 });
 
 t.test(
@@ -109,11 +124,19 @@ t.test(
     const page = 2 ** 18 + 4; // unit 1 of the second window
     SOURCE.fill(page, memory.alias.words[1]!, 4 * 1024, 4 * 1024);
     memory.states.words[page / 4] = MAPPED;
-    t.match(verifyMemory(memory, NO_IMAGE, SOURCE, everyPage), { pages: 4, mismatched: 0 });
+    t.match(await verifyMemory(memory, NO_IMAGE, SOURCE, everyPage, goOn), {
+      pages: 4,
+      mismatched: 0,
+    });
     memory.alias.words[1]![6 * 1024 + 3] = 0;
-    t.match(verifyMemory(memory, NO_IMAGE, SOURCE, everyPage), {
+    t.match(await verifyMemory(memory, NO_IMAGE, SOURCE, everyPage, goOn), {
       mismatched: 1,
       firstMismatch: 2 ** 30 + 6 * PAGE + 12,
     });
   },
 );
+
+t.test('a verification that is ended claims nothing', async (t) => {
+  using memory = memoryWithThreePages();
+  t.equal(await verifyMemory(memory, NO_IMAGE, SOURCE, everyPage, async () => false), null);
+});

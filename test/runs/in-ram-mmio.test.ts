@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { runGuest } from '../../src/machine/run-guest.js';
 import { PATTERN_STEP, patternBase } from '../../src/source/pattern-source.js';
-import { buildGuestElf } from '../support/guest-elf.js';
+import { buildElf, buildNote } from '../support/elf-builder.js';
 import { kvmSkip } from '../support/host.js';
 
 const skip = kvmSkip();
@@ -22,9 +22,12 @@ const code = [
   0xf4, //                                          hlt
 ];
 
+const elf = (machineCode: readonly number[], level: 0 | 3): Uint8Array =>
+  buildElf({ code: Uint8Array.from(machineCode), note: buildNote({ level }) });
+
 for (const delivery of ['exit', 'handler', 'kernel'] as const) {
   t.test(`a guest at CPL0 reads and writes missing pages: ${delivery}`, { skip }, async (t) => {
-    const image = join(t.testdir({ 'cpl0.elf': Buffer.from(buildGuestElf({ code })) }), 'cpl0.elf');
+    const image = join(t.testdir({ 'cpl0.elf': Buffer.from(elf(code, 0)) }), 'cpl0.elf');
     const result = await runGuest({
       image,
       delivery,
@@ -53,11 +56,10 @@ for (const delivery of ['exit', 'handler', 'kernel'] as const) {
 }
 
 t.test('a CPL3 guest takes the same faults by trap marker', { skip }, async (t) => {
-  const elf = buildGuestElf({
-    code: [...code.slice(0, -1), 0x66, 0xba, 0xf4, 0x00, 0x31, 0xc0, 0xef],
-    privilegeLevel: 3,
-  });
-  const image = join(t.testdir({ 'cpl3.elf': Buffer.from(elf) }), 'cpl3.elf');
+  // The HLT at its end is privileged: leave through the exit port instead.
+  const leave = [0x66, 0xba, 0xf4, 0x00, 0x31, 0xc0, 0xef];
+  const file = Buffer.from(elf([...code.slice(0, -1), ...leave], 3));
+  const image = join(t.testdir({ 'cpl3.elf': file }), 'cpl3.elf');
   const result = await runGuest({
     image,
     delivery: 'exit',

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { runGuest } from '../../src/machine/run-guest.js';
 import { cli } from '../support/cli.js';
-import { buildGuestElf } from '../support/guest-elf.js';
+import { buildElf, buildNote } from '../support/elf-builder.js';
 import { kvmSkip } from '../support/host.js';
 
 const skip = kvmSkip();
@@ -19,8 +19,11 @@ const ready16 = Buffer.from([...SAY_READY, ...SPIN]);
 /** The same in 64-bit mode, where mov to DX needs a prefix. */
 const ready64 = [0x66, ...SAY_READY, ...SPIN];
 
+const elf = (code: readonly number[], level: 0 | 3): Uint8Array =>
+  buildElf({ code: Uint8Array.from(code), note: buildNote({ level }) });
+
 const image = (t: Test, privilegeLevel: 0 | 3): string =>
-  join(t.testdir({ spin: Buffer.from(buildGuestElf({ code: ready64, privilegeLevel })) }), 'spin');
+  join(t.testdir({ spin: Buffer.from(elf(ready64, privilegeLevel)) }), 'spin');
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   for (const mode of ['real mode', 'CPL0', 'CPL3'] as const) {
@@ -101,7 +104,7 @@ for (const delivery of ['kernel', 'handler', 'exit'] as const) {
         },
       });
       t.match(result, { outcome: 'error', error: { code: 'interrupted' } });
-      t.equal(result.pages.mismatched, 0, 'what was brought in is right');
+      t.equal(result.pages.verified, null, 'nothing is claimed of its memory');
       const took = performance.now() - aborted;
       t.ok(took < WITHIN_MILLISECONDS * 2, `stopping and verifying took ${took.toFixed(0)} ms`);
     },
@@ -119,7 +122,7 @@ t.test('an abort before the start is an interrupted run', { skip, timeout: 30_00
 
 t.test('a triple fault is a shutdown that says where', { skip, timeout: 30_000 }, async (t) => {
   // ud2 with no IDT
-  const path = join(t.testdir({ ud2: Buffer.from(buildGuestElf({ code: [0x0f, 0x0b] })) }), 'ud2');
+  const path = join(t.testdir({ ud2: Buffer.from(elf([0x0f, 0x0b], 0)) }), 'ud2');
   const result = await runGuest({ image: path, memoryBytes: 8 * 2 ** 20 });
   t.equal(result.outcome, 'shutdown');
   t.match(result.error?.message, /vCPU 0 shut down \(triple fault\) at RIP 0x/);
@@ -134,10 +137,7 @@ t.test('one vCPU that ends badly stops the others', { skip, timeout: 30_000 }, a
     ...[0xb8, 0x03, 0x00, 0x00, 0x00], // mov  $3, %eax
     0xef, //                              out  %eax, %dx
   ];
-  const path = join(
-    t.testdir({ mixed: Buffer.from(buildGuestElf({ code, privilegeLevel: 3 })) }),
-    'mixed',
-  );
+  const path = join(t.testdir({ mixed: Buffer.from(elf(code, 3)) }), 'mixed');
   const result = await runGuest({
     image: path,
     vcpus: 2,

@@ -23,7 +23,14 @@ export interface ElfFields {
 
 /** A note as touch.S writes it. */
 export function buildNote(
-  fields: { abi?: number; level?: number; type?: number; name?: string; bytes?: number } = {},
+  fields: {
+    abi?: number;
+    level?: number;
+    type?: number;
+    name?: string;
+    bytes?: number;
+    parameters?: number;
+  } = {},
 ): Uint8Array {
   const { abi = 1, level = 3, type = 1, name = 'faultline\0', bytes = 32 } = fields;
   const note = Buffer.alloc(12 + 12 + 32);
@@ -33,7 +40,7 @@ export function buildNote(
   note.write(name, 12, 'latin1');
   note.writeUInt32LE(abi, 24);
   note.writeUInt32LE(level, 28);
-  note.writeBigUInt64LE(0x181000n, 32); // parameter block
+  note.writeBigUInt64LE(BigInt(fields.parameters ?? 0x100800), 32); // parameter block
   note.writeBigUInt64LE(0x101000n, 40); // histograms
   note.writeBigUInt64LE(0x2000n, 48); // from one to the next
   return note;

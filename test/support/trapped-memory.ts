@@ -28,7 +28,7 @@ export class TrappedMemory {
   /** @param delivery `exit`: trap markers everywhere; `handler`: a touch sleeps */
   constructor(delivery: 'exit' | 'handler', pages = 16, unitBytes = PAGE) {
     this.memory = GuestMemory.create(BACKINGS.shmem, pages * PAGE, unitBytes);
-    this.uffd = DELIVERIES[delivery].prepare(this.memory, SOURCE)!;
+    this.uffd = DELIVERIES[delivery].prepare(this.memory)!;
   }
 
   /** A resolver for a vCPU thread, with a pattern for a source, but for what `options` says. */
