@@ -22,6 +22,7 @@ const HEADERS = [
   'signal.h',
   'sys/eventfd.h',
   'sys/mman.h',
+  'sys/resource.h',
   'sys/syscall.h',
   'time.h',
 ];
