@@ -1,10 +1,12 @@
 /**
- * Closes a test run: what was skipped and why, and the totals on a line of their own.
+ * Closes a test run: what failed and how, what was skipped and why, what took long, and the totals on
+ * a line of their own.
  *
  * With FAULTLINE_REQUIRE_KVM=1 it fails when a test was skipped for want of KVM or userfaultfd
  * although /dev/kvm opens: a test that never runs proves nothing.
  */
 import { readFileSync } from 'node:fs';
+import { inspect } from 'node:util';
 import { Parser, type Result } from 'tap-parser';
 import { kvmSkip } from './support/host.js';
 
@@ -35,6 +37,8 @@ function follow(parser: Parser, path: string): void {
       passed++;
     } else {
       failed++;
+      console.log(`\nfailed: ${path} > ${result.name}`.replace(': >', ':'));
+      console.log(inspect(result.diag, { depth: 4 }));
     }
   });
 }

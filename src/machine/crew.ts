@@ -33,7 +33,9 @@ class CrewMember<End> {
   exited = false;
 
   constructor(module: URL, data: object) {
-    this.worker = new Worker(module, { workerData: data, stdin: false });
+    // Without the process's own flags: a loader or a test runner's hook would cost each thread more
+    // than all else, and has no business in it.
+    this.worker = new Worker(module, { workerData: data, execArgv: [] });
   }
 }
 
