@@ -34,6 +34,8 @@ export interface Bench<Run = unknown, Summary = unknown> {
   readonly name: string;
   readonly description: string;
   readonly defaults: { readonly pages: number; readonly repeat: number; readonly vcpus: number };
+  /** Whether {@link BenchOptions.vcpus} means anything to it. */
+  readonly takesVcpus: boolean;
   run(options: BenchOptions): Promise<BenchResult<Run, Summary>>;
   /** The result in text, from the result alone. */
   describe(result: BenchResult<Run, Summary>): string;

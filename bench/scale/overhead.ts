@@ -53,6 +53,7 @@ export const overhead: Bench<Pair, readonly OverheadRow[]> = {
   name: 'overhead',
   description: 'the fault loops in TypeScript against the same loops in C, in alternating pairs',
   defaults: DEFAULTS,
+  takesVcpus: false,
 
   async run(given) {
     const options = { ...DEFAULTS, ...given };
@@ -110,7 +111,7 @@ export const overhead: Bench<Pair, readonly OverheadRow[]> = {
       `Median ratio of the time the same guest takes for ${result.constant.pages} faults, over pairs run in turn`,
       '(a warm-up pair is left out), all threads on CPU 0. Every run of both verified its memory.',
       "user: TypeScript's time per fault outside system calls, in every sixteenth fault, the cost of",
-      'reading the clock taken off. alloc: the kernel allocating the page, in a fault of the alias mapping.',
+      'reading the clock taken off (a median). alloc: the kernel allocating the page, in a fault of the alias mapping.',
     ].join('\n');
   },
 };
@@ -175,6 +176,9 @@ async function runC(
         'Run make build in a checkout: it needs gcc.',
         { cause: error },
       );
+    }
+    if (signal?.aborted) {
+      throw new GuestError('the bench was interrupted', '', { cause: error });
     }
     throw new GuestError(`the C reference failed under delivery ${delivery}`, '', { cause: error });
   }

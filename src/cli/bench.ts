@@ -1,4 +1,5 @@
-import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { Command, Option } from 'commander';
 import type { Bench, BenchResult } from '../../bench/scale/bench.js';
 import { BENCHES } from '../../bench/scale/registry.js';
@@ -65,6 +66,9 @@ async function run(bench: Bench, flags: BenchFlags): Promise<void> {
   if (flags.json !== undefined && flags.json !== '-') {
     checkWritable(flags.json); // before minutes of work, not after
   }
+  if (flags.vcpus !== undefined && !bench.takesVcpus) {
+    throw new UsageError(`bench ${bench.name} takes no --vcpus`);
+  }
   let progress: ProgressLine | null = null;
   let behind = 0;
   const { pages, repeat, vcpus } = flags;
@@ -98,9 +102,10 @@ async function run(bench: Bench, flags: BenchFlags): Promise<void> {
   }
 }
 
+/** Without creating the file: an interrupted bench leaves nothing. */
 function checkWritable(path: string): void {
   try {
-    closeSync(openSync(path, 'a'));
+    accessSync(existsSync(path) ? path : dirname(path), constants.W_OK);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     throw new UsageError(`--json ${path} cannot be written (${code ?? 'unknown error'})`, '', {

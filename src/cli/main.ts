@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
-import { FaultlineError, reportOf } from '../ffi/errors.js';
+import { reportOf } from '../ffi/errors.js';
 import { _exit } from '../ffi/libc.js';
 import { packageVersion } from '../measure/host.js';
 import { benchCommand } from './bench.js';
@@ -25,10 +25,11 @@ for (const command of [program, ...program.commands]) {
   });
 }
 
-// A reader that goes away (| head) is no error of ours.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // A reader that goes away (| head) is no error of ours.
   if (error.code !== 'EPIPE') {
-    throw error;
+    process.stderr.write(`faultline: stdout cannot be written (${error.code})\n`);
+    _exit(STATUS.failed);
   }
 });
 
@@ -36,11 +37,12 @@ try {
   await program.parseAsync();
 } catch (error) {
   process.exitCode = report(error);
-  if (error instanceof FaultlineError && error.code === 'defect') {
-    // A thread that did not stop would keep the process: end it under it.
-    _exit(STATUS.defect);
-  }
 }
+// Everything of ours is closed. A thread that was still loading when the run was cut short, or one
+// that did not stop, would keep the process for seconds, or for ever.
+process.stdout.write('', () =>
+  setImmediate(() => _exit(Number(process.exitCode ?? STATUS.completed))),
+);
 
 /** One sentence on stderr, and what to do about it. The stack only when asked for. */
 function report(error: unknown): number {

@@ -57,7 +57,10 @@ export function runCommand(): Command {
         .default('auto'),
     )
     .addOption(
-      new Option('--strategy <NAME>', 'what a second exit for a mapped page means')
+      new Option(
+        '--strategy <NAME>',
+        'if a page exits again after it was mapped: bring it back, or call it a memory error',
+      )
         .choices(STRATEGIES)
         .default('no-slow-gup'),
     )

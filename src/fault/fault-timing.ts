@@ -1,5 +1,4 @@
-import { ALLOCATE_NANOSECONDS, TIMED_FAULTS, USER_NANOSECONDS } from '../measure/counters.js';
-import { bucketOf } from '../measure/histogram.js';
+import { bucketOf, type ThreadHistograms } from '../measure/histogram.js';
 import { monotonicClock } from '../measure/monotonic-clock.js';
 
 /** One fault in this many has the parts of its time told apart. */
@@ -16,8 +15,8 @@ const RESOLVED = 6;
 
 /**
  * Times of one thread's faults: of every fault, from its arrival in userspace to the end of its
- * resolution, into a histogram of nanoseconds; of every sixteenth, the time outside system calls
- * and the time the kernel took to allocate the page, into the counter row. Costs two clock readings
+ * resolution; of every sixteenth, also its parts. Into histograms, of which medians are taken: a mean
+ * would count the time in which the thread did not have the CPU. Costs two clock readings
  * per fault (0.1 µs each), seven per timed one.
  */
 export interface FaultTiming {
@@ -33,11 +32,7 @@ export interface FaultTiming {
   readonly resolved: () => void;
 }
 
-/**
- * @param histogram counts per bucket, in nanoseconds
- * @param counters the thread's counter row
- */
-export function createFaultTiming(histogram: Int32Array, counters: Float64Array): FaultTiming {
+export function createFaultTiming({ resolve, user, allocate }: ThreadHistograms): FaultTiming {
   const clock = monotonicClock(7);
   const { between, costNanoseconds } = clock;
   const stamp = clock.stamp as readonly [() => void, () => void, ...(() => void)[]];
@@ -71,21 +66,21 @@ export function createFaultTiming(histogram: Int32Array, counters: Float64Array)
     },
     resolved: () => {
       stampResolved();
-      histogram[bucketOf(between(ARRIVED, RESOLVED))]! += 1;
+      resolve[bucketOf(between(ARRIVED, RESOLVED))]! += 1;
       if (countdown > 0) {
         countdown--;
         return;
       }
       countdown = TIMED_FAULT_INTERVAL - 1;
       if (continued) {
-        counters[TIMED_FAULTS]! += 1;
-        counters[ALLOCATE_NANOSECONDS]! +=
-          between(BEFORE_ALLOCATE, AFTER_ALLOCATE) - costNanoseconds;
-        counters[USER_NANOSECONDS]! +=
+        const allocating = between(BEFORE_ALLOCATE, AFTER_ALLOCATE) - costNanoseconds;
+        const inUserspace =
           between(IDENTIFIED, BEFORE_ALLOCATE) +
           between(AFTER_ALLOCATE, BEFORE_CONTINUE) +
           between(AFTER_CONTINUE, RESOLVED) -
           3 * costNanoseconds;
+        allocate[bucketOf(Math.max(0, allocating))]! += 1;
+        user[bucketOf(Math.max(0, inUserspace))]! += 1;
       }
     },
   };

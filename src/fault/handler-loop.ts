@@ -65,6 +65,9 @@ export function createHandlerLoop(options: HandlerLoopOptions): () => HandlerEnd
   }
 
   return () => {
+    if (control.stopping) {
+      return { reason: 'stopped' }; // before it began: its descriptors may be closed by now
+    }
     for (;;) {
       counters[SYSCALLS]! += 1;
       if (poll(pollfds, 2, -1) < 0) {

@@ -1,3 +1,4 @@
+import type { ThreadHistograms } from '../measure/histogram.js';
 import { type PageSource, WORDS_PER_PAGE } from '../source/page-source.js';
 import type { FaultTiming } from './fault-timing.js';
 
@@ -7,7 +8,7 @@ const REHEARSALS = 1000;
 /**
  * Goes through the motions of a fault on memory of no consequence, before the thread says that it
  * is ready: a guest's first two thousand faults otherwise cost 13 µs more each, while the engine
- * still interprets. Leaves counters and histogram as they were, at zero.
+ * still interprets. Leaves the histograms as they were, at zero.
  *
  * @param takeSignal what the thread does first at a fault; without one pending it does nothing
  */
@@ -15,8 +16,7 @@ export function rehearse(
   source: PageSource,
   timing: FaultTiming,
   takeSignal: () => void,
-  counters: Float64Array,
-  histogram: Int32Array,
+  histograms: ThreadHistograms,
 ): void {
   const practice = new Int32Array(WORDS_PER_PAGE);
   for (let page = 0; page < REHEARSALS; page++) {
@@ -30,6 +30,7 @@ export function rehearse(
     timing.afterContinue();
     timing.resolved();
   }
-  counters.fill(0);
-  histogram.fill(0);
+  for (const histogram of [histograms.resolve, histograms.user, histograms.allocate]) {
+    histogram.fill(0);
+  }
 }

@@ -19,6 +19,9 @@ import { INSTALLED, MEMORY_ERROR, type Outcome, POPULATED, PRESENT, RETRIED } fr
 
 const { EAGAIN, EEXIST, EINTR } = constants.errno;
 
+/** More pages than one instruction can need. */
+const REVISITED_UNITS = 8;
+
 /**
  * What an exit means on a page that we have continued already (seed 003): under `no-slow-gup` the
  * kernel took it away again (swap, migration) and MADV_POPULATE_WRITE brings it back; under
@@ -75,8 +78,12 @@ export function createResolver(options: ResolverOptions): Resolver {
   u32[MODE] = isVcpu ? UFFDIO_CONTINUE_MODE_DONTWAKE : 0;
 
   const failure = { unit: -1, cause: 'source' as MemoryErrorCause, errno: 0 };
-  /** The unit that was found mapped at this thread's last exit. */
-  let revisited = -1;
+  /**
+   * The units this thread last found mapped, in a ring: one instruction can need several pages, and
+   * its exits then come in turn.
+   */
+  const revisited = new Int32Array(REVISITED_UNITS).fill(-1);
+  let revisits = 0;
 
   function fail(unit: number, cause: MemoryErrorCause, error: number): Outcome {
     failure.unit = unit;
@@ -93,7 +100,6 @@ export function createResolver(options: ResolverOptions): Resolver {
   }
 
   function install(unit: number): Outcome {
-    revisited = -1;
     const window = windows[(unit / unitsPerWindow) | 0]!;
     const firstWord = (unit % unitsPerWindow) * wordsPerUnit;
     timing.beforeAllocate();
@@ -150,8 +156,8 @@ export function createResolver(options: ResolverOptions): Resolver {
   }
 
   /**
-   * An exit for a page that is mapped. Once, it only lost a race: another thread mapped the page
-   * between the exit and the claim. Twice in a row, the kernel cannot reach the page.
+   * An exit for a page that is mapped. The first only lost a race: another thread mapped the page
+   * between the exit and the claim. If it comes again, the kernel cannot reach the page.
    */
   function revisit(unit: number): Outcome {
     if (!isVcpu) {
@@ -160,11 +166,11 @@ export function createResolver(options: ResolverOptions): Resolver {
       ioctl(uffd, UFFDIO_WAKE, argument); // the message may be younger than the CONTINUE
       return PRESENT;
     }
-    if (revisited !== unit) {
-      revisited = unit;
+    if (!revisited.includes(unit)) {
+      revisited[revisits] = unit;
+      revisits = (revisits + 1) % REVISITED_UNITS;
       return PRESENT;
     }
-    revisited = -1;
     if (strategy === 'no-uffd-wait') {
       return fail(unit, 'repeated', 0);
     }

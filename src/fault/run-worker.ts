@@ -2,7 +2,7 @@ import { PerformanceObserver } from 'node:perf_hooks';
 import { setImmediate } from 'node:timers/promises';
 import { getHeapStatistics } from 'node:v8';
 import { parentPort } from 'node:worker_threads';
-import { DefectError } from '../ffi/errors.js';
+import { DefectError, reportOf } from '../ffi/errors.js';
 import { currentThreadId, pinCurrentThread } from '../ffi/thread.js';
 import { type PerfEvents, ThreadPerfCounters } from '../measure/perf-counters.js';
 import { WorkerControl, type WorkerMessage } from './worker-control.js';
@@ -16,17 +16,32 @@ export interface WorkerData {
 }
 
 /**
- * The life of a worker: see {@link WorkerControl}. Anything thrown ends the worker with an `error`
- * event, which stops the machine.
+ * The life of a worker: see {@link WorkerControl}. Whatever is thrown is reported, which stops the
+ * machine.
  *
- * @param loop blocks until the worker's work is done or it is told to stop, and says how it ended
+ * @param prepare sets the thread up and gives its loop, which blocks until the worker's work is done
+ * or it is told to stop, and says how it ended
  */
-export async function runWorker<End>(data: WorkerData, loop: () => End): Promise<void> {
+export async function runWorker<End>(data: WorkerData, prepare: () => () => End): Promise<void> {
   const port = parentPort;
   if (port === null) {
     throw new DefectError('a worker module was loaded outside a worker');
   }
   const post = (message: WorkerMessage<End>): void => port.postMessage(message);
+  try {
+    await live(data, prepare, post);
+  } catch (error) {
+    post({ type: 'failed', report: reportOf(error) });
+  }
+  port.once('message', () => port.close());
+}
+
+async function live<End>(
+  data: WorkerData,
+  prepare: () => () => End,
+  post: (message: WorkerMessage<End>) => void,
+): Promise<void> {
+  const loop = prepare();
   if (data.cpu !== null) {
     pinCurrentThread(data.cpu);
   }
@@ -54,13 +69,6 @@ export async function runWorker<End>(data: WorkerData, loop: () => End): Promise
   await setImmediate();
   await setImmediate();
   observer.disconnect();
-  post({
-    type: 'finished',
-    end,
-    perf: readings,
-    heap: { collections, grownBytes },
-    began,
-    ended,
-  });
-  port.once('message', () => port.close());
+  const heap = { collections, grownBytes };
+  post({ type: 'finished', end, perf: readings, heap, began, ended });
 }

@@ -1,8 +1,9 @@
 /**
  * The shared word that starts and stops workers, and what they tell the main thread. A worker says
- * `ready`, waits until all may go, runs, says `finished`, and then stays until it is told to leave:
+ * `ready`, waits until all may go, runs, says `finished` (or `failed`), and then stays until it is told to leave:
  * its thread id therefore stays valid for as long as the main thread may want to kick it.
  */
+import type { ErrorReport } from '../ffi/errors.js';
 import type { PerfReadings } from '../measure/perf-counters.js';
 
 const WAITING = 0;
@@ -58,6 +59,12 @@ export interface ConsoleMessage {
   readonly text: string;
 }
 
+/** Something was thrown: a report, for an error loses its class between threads. */
+export interface FailedMessage {
+  readonly type: 'failed';
+  readonly report: ErrorReport;
+}
+
 export interface FinishedMessage<End> {
   readonly type: 'finished';
   readonly end: End;
@@ -68,4 +75,8 @@ export interface FinishedMessage<End> {
   readonly ended: number;
 }
 
-export type WorkerMessage<End> = ReadyMessage | ConsoleMessage | FinishedMessage<End>;
+export type WorkerMessage<End> =
+  | ReadyMessage
+  | ConsoleMessage
+  | FailedMessage
+  | FinishedMessage<End>;

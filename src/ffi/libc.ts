@@ -5,6 +5,10 @@
  */
 import koffi from 'koffi';
 
+// koffi keeps a stack and a heap for calls in every thread that uses it, 3 MiB unless told otherwise,
+// and does not give them back when the thread ends. No call here needs more than a few KiB of them.
+koffi.config({ sync_stack_size: 128 * 1024, sync_heap_size: 64 * 1024 });
+
 const libc = koffi.load('libc.so.6');
 
 type Call<Arguments extends readonly (number | string)[]> = (...args: Arguments) => number;

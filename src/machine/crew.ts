@@ -8,11 +8,11 @@ import {
   WorkerControl,
   type WorkerMessage,
 } from '../fault/worker-control.js';
-import { DefectError, type ErrorReport, reportOf } from '../ffi/errors.js';
+import { DefectError, type ErrorReport, reportOf, UnsupportedError } from '../ffi/errors.js';
 import { kickThread } from '../ffi/thread.js';
 import { RunPage } from '../kvm/run-page.js';
 import { COUNTER_ROW_BYTES } from '../measure/counters.js';
-import { HISTOGRAM_BYTES } from '../measure/histogram.js';
+import { allocateHistograms } from '../measure/histogram.js';
 import type { PerfEvents } from '../measure/perf-counters.js';
 import type { VcpuWorkerData, VcpuWorkerEnd } from '../vcpu/vcpu-worker.js';
 import type { Machine } from './machine.js';
@@ -21,22 +21,44 @@ import type { Machine } from './machine.js';
 const STOP_DEADLINE_MILLISECONDS = 1000;
 const KICK_INTERVAL_MILLISECONDS = 5;
 
-export type VcpuFinish = FinishedMessage<VcpuWorkerEnd>;
-export type HandlerFinish = FinishedMessage<HandlerEnd>;
+/** What a thread ended with, and whose it was. */
+export type Finish<End> = FinishedMessage<End> & { readonly index: number };
+
+const VCPU_WORKER = new URL('../vcpu/vcpu-worker.js', import.meta.url);
+const HANDLER_WORKER = new URL('../fault/handler-worker.js', import.meta.url);
 
 /** One worker thread, as the main thread follows it. */
 class CrewMember<End> {
-  readonly worker: Worker;
+  /** Of the vCPU or handler. */
+  readonly index: number;
+  worker: Worker | null = null;
+  /** 0 until it is ready. */
   threadId = 0;
   /** Set once its loop has ended. */
   finish: FinishedMessage<End> | null = null;
+  /** It threw, and waits to be told to leave. */
+  failed = false;
   exited = false;
+  private readonly module: URL;
+  private readonly data: object;
 
-  constructor(module: URL, data: object) {
+  constructor(index: number, module: URL, data: object) {
+    this.index = index;
+    this.module = module;
+    this.data = data;
+  }
+
+  /** It will run no guest any more. */
+  get settled(): boolean {
+    return this.finish !== null || this.failed || this.exited;
+  }
+
+  start(): Worker {
     // Without the process's own flags: a loader or a test runner's hook would cost each thread more
     // than all else (three times as long to start), and has no business in it.
     const { NODE_OPTIONS: _flags, ...env } = process.env;
-    this.worker = new Worker(module, { workerData: data, execArgv: [], env });
+    this.worker = new Worker(this.module, { workerData: this.data, execArgv: [], env });
+    return this.worker;
   }
 }
 
@@ -55,16 +77,19 @@ export class Crew {
   private readonly vcpus: readonly CrewMember<VcpuWorkerEnd>[];
   private readonly handlers: readonly CrewMember<HandlerEnd>[];
   private readonly pages: readonly RunPage[];
+  private readonly onConsole: (text: string, vcpu: number) => void;
   private readonly changes = new EventEmitter();
 
+  /** Describes the threads; {@link launch} starts them. */
   constructor(machine: Machine, perf: PerfEvents, onConsole: (text: string, vcpu: number) => void) {
     this.machine = machine;
+    this.onConsole = onConsole;
     setFlagsFromString('--expose-gc'); // for the workers: see run-worker.ts
     const { config, delivery } = machine;
     const handlerCount = delivery.handled ? config.handlers : 0;
     const threads = config.vcpus + handlerCount;
     this.counters = new SharedArrayBuffer(threads * COUNTER_ROW_BYTES);
-    this.histograms = new SharedArrayBuffer(threads * HISTOGRAM_BYTES);
+    this.histograms = allocateHistograms(threads);
     this.pages = machine.vcpus.map(({ runPage }) => new RunPage(runPage.address, runPage.bytes));
     const shared = {
       control: this.control.buffer,
@@ -86,12 +111,7 @@ export class Crew {
         row: index,
         cpu: pinned(config.pin.vcpu, index),
       };
-      const member = new CrewMember<VcpuWorkerEnd>(
-        new URL('../vcpu/vcpu-worker.js', import.meta.url),
-        data,
-      );
-      this.follow(member, (text) => onConsole(text, index));
-      return member;
+      return new CrewMember<VcpuWorkerEnd>(index, VCPU_WORKER, data);
     });
     this.handlers = Array.from({ length: handlerCount }, (_, index) => {
       const data: HandlerWorkerData = {
@@ -100,12 +120,7 @@ export class Crew {
         row: config.vcpus + index,
         cpu: pinned(config.pin.handler, index),
       };
-      const member = new CrewMember<HandlerEnd>(
-        new URL('../fault/handler-worker.js', import.meta.url),
-        data,
-      );
-      this.follow(member, () => undefined);
-      return member;
+      return new CrewMember<HandlerEnd>(index, HANDLER_WORKER, data);
     });
   }
 
@@ -113,13 +128,33 @@ export class Crew {
     return this.vcpus.length + this.handlers.length;
   }
 
-  /** What each vCPU ended with, in order; fewer than there are vCPUs if a worker died. */
-  get vcpuFinishes(): readonly VcpuFinish[] {
+  /** What the vCPUs ended with; one whose thread died is left out. */
+  get vcpuFinishes(): readonly Finish<VcpuWorkerEnd>[] {
     return finishesOf(this.vcpus);
   }
 
-  get handlerFinishes(): readonly HandlerFinish[] {
+  get handlerFinishes(): readonly Finish<HandlerEnd>[] {
     return finishesOf(this.handlers);
+  }
+
+  /**
+   * Starts the threads, one after the other, for starting one takes milliseconds.
+   *
+   * @param goOn asked before each; false leaves the rest unstarted
+   * @throws UnsupportedError when the host gives no more threads
+   */
+  async launch(goOn: () => Promise<boolean>): Promise<void> {
+    for (const member of this.members) {
+      if (this.failure !== null || !(await goOn())) {
+        return;
+      }
+      try {
+        member.start();
+      } catch (error) {
+        throw noThread(error);
+      }
+      this.follow(member);
+    }
   }
 
   /** Resolves when all are ready to run, or something went wrong, or `ended` says so. */
@@ -160,17 +195,18 @@ export class Crew {
     this.control.stop();
     for (const member of this.members) {
       if (member.threadId === 0) {
-        // Still loading its code, which may take seconds where many are: it has not run the guest
-        // and now never will, so it can be ended from outside.
-        void member.worker.terminate();
+        // Still loading its code, which takes seconds where many are. It has not run the guest and,
+        // once told to stop, touches nothing of the machine: it may end when it comes to it.
+        member.exited = true;
+        member.worker?.unref();
+        void member.worker?.terminate();
       }
     }
-    await this.until(() => this.members.every((member) => member.threadId !== 0 || member.exited));
     await this.settle(this.vcpus, () => this.kick(), 'vCPU');
     this.machine.stopHandlers.signal();
     await this.settle(this.handlers, () => undefined, 'handler');
     for (const member of this.members) {
-      member.worker.postMessage('leave');
+      member.worker?.postMessage('leave');
     }
     await this.until(() => this.members.every((member) => member.exited));
   }
@@ -178,7 +214,7 @@ export class Crew {
   /** Gets vCPUs out of KVM_RUN: `immediate_exit` for those about to enter, a signal for those in. */
   private kick(): void {
     this.vcpus.forEach((member, index) => {
-      if (member.finish === null && !member.exited) {
+      if (!member.settled) {
         this.pages[index]!.immediateExit = true;
         kickThread(member.threadId);
       }
@@ -190,8 +226,7 @@ export class Crew {
     kick: () => void,
     kind: string,
   ): Promise<void> {
-    const settled = (): boolean =>
-      members.every((member) => member.finish !== null || member.exited);
+    const settled = (): boolean => members.every((member) => member.settled);
     const deadline = Date.now() + STOP_DEADLINE_MILLISECONDS;
     const again = setInterval(() => {
       kick();
@@ -201,32 +236,38 @@ export class Crew {
     await this.until(() => settled() || Date.now() > deadline);
     clearInterval(again);
     if (!settled()) {
-      const left = members.findIndex((member) => member.finish === null && !member.exited);
+      const left = members.findIndex((member) => !member.settled);
       const before = this.failure === null ? '' : `; before that: ${this.failure.message}`;
       throw new DefectError(`the thread of ${kind} ${left} did not stop${before}`);
     }
   }
 
-  private follow<End>(member: CrewMember<End>, onConsole: (text: string) => void): void {
-    member.worker.on('message', (message: WorkerMessage<End>) => {
+  private follow(member: CrewMember<unknown>): void {
+    const worker = member.worker!;
+    worker.on('message', (message: WorkerMessage<unknown>) => {
       switch (message.type) {
         case 'ready':
           member.threadId = message.threadId;
           break;
         case 'console':
-          onConsole(message.text);
+          this.onConsole(message.text, member.index);
           return;
         case 'finished':
           member.finish = message;
           break;
+        case 'failed':
+          member.failed = true;
+          this.failure ??= message.report;
+          break;
       }
       this.nudge();
     });
-    member.worker.on('error', (error) => {
-      this.failure ??= reportOf(error);
+    worker.on('error', (error: NodeJS.ErrnoException) => {
+      const atStart = error.code === 'ERR_WORKER_INIT_FAILED' || error.code === 'EMFILE';
+      this.failure ??= reportOf(atStart ? noThread(error) : error);
       this.nudge();
     });
-    member.worker.on('exit', () => {
+    worker.on('exit', () => {
       member.exited = true;
       if (member.finish === null && !this.control.stopping) {
         this.failure ??= reportOf(new DefectError('a worker thread ended without a word'));
@@ -250,8 +291,16 @@ function endedWell({ vcpu }: VcpuWorkerEnd): boolean {
   return (vcpu.reason === 'exited' && vcpu.code === 0) || vcpu.reason === 'halted';
 }
 
-function finishesOf<End>(members: readonly CrewMember<End>[]): FinishedMessage<End>[] {
-  return members.flatMap((member) => (member.finish === null ? [] : [member.finish]));
+function finishesOf<End>(members: readonly CrewMember<End>[]): Finish<End>[] {
+  return members.flatMap(({ finish, index }) => (finish === null ? [] : [{ ...finish, index }]));
+}
+
+function noThread(error: unknown): UnsupportedError {
+  return new UnsupportedError(
+    `a thread could not be started (${error instanceof Error ? error.message : error})`,
+    'Use fewer vCPUs or handlers, or raise the limits of open files (ulimit -n) and processes (ulimit -u, or the pids limit of the cgroup).',
+    { cause: error },
+  );
 }
 
 function pinned(cpus: readonly number[] | undefined, index: number): number | null {

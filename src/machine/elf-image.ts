@@ -101,6 +101,9 @@ export function parseElf(file: Uint8Array, path: string): Image {
       `the p_memsz of its segments add up to ${memoryBytes}, more than ${MAX_IMAGE_BYTES}`,
     );
   }
+  if (!segments.some(({ address, bytes }) => entry >= address && entry < address + bytes)) {
+    reader.fail(`e_entry (0x${entry.toString(16)}) lies outside its segments`);
+  }
   if (found !== null && !holdsParameters(segments, found.parameters)) {
     reader.fail('the parameter block of its faultline note lies outside its segments');
   }

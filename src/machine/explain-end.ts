@@ -33,8 +33,8 @@ export function explainVcpuEnd(machine: Machine, index: number, end: VcpuEnd): R
         code: 'shutdown',
         message: `vCPU ${index} shut down (triple fault) ${whereabouts(machine, index)}`,
         hint:
-          machine.delivery.trapped && machine.image.note === null
-            ? 'Under shadow paging, guest page tables and descriptor tables must be resident in exit delivery; try --delivery handler.'
+          machine.delivery.trapped && machine.image.mode === 'long' && machine.image.note === null
+            ? 'If it runs under --delivery handler, a table of its own that the CPU reads (page tables, GDT, IDT, TSS) was missing: under shadow paging these must be resident for exit delivery.'
             : '',
       };
     case 'memory-error':

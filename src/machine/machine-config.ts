@@ -113,7 +113,9 @@ export function completeConfig(options: RunOptions): MachineConfig {
   }
   const timeoutSeconds = options.timeoutSeconds ?? 60;
   if (!(timeoutSeconds > 0) || timeoutSeconds > 2_000_000) {
-    throw new UsageError(`--timeout ${timeoutSeconds} is not a number of seconds above 0`);
+    throw new UsageError(
+      `--timeout ${timeoutSeconds} is not a number of seconds from 0 to 2000000`,
+    );
   }
   return {
     image: options.image,

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { FaultlineError } from '../ffi/errors.js';
 import { KvmSystem } from '../kvm/kvm-system.js';
 import { describeHost, type HostDescription } from '../measure/host.js';
@@ -50,7 +49,10 @@ export function probeHost(): ProbeResult {
     ...probeDeliveries(),
     ...probeMeasuring(),
   ];
-  const auto = attempt(() => chooseDelivery(BACKINGS.shmem));
+  const auto = attempt(() => {
+    KvmSystem.open().close();
+    return chooseDelivery(BACKINGS.shmem);
+  });
   return {
     schema: 'faultline.probe/1',
     host: describeHost(),
@@ -131,9 +133,8 @@ function probeUserfaultfd(): ProbeEntry[] {
     return [absent('userfaultfd', 'userfaultfd', opened.message, opened.hint)];
   }
   using uffd = opened;
-  const by = existsSync('/dev/userfaultfd') ? '/dev/userfaultfd' : 'userfaultfd(2)';
   return [
-    present('userfaultfd', 'userfaultfd', by),
+    present('userfaultfd', 'userfaultfd', `by ${uffd.openedBy}`),
     ...UFFD_FEATURES.map(([name, bit]) =>
       (uffd.offered & bit) !== 0
         ? present('userfaultfd', `UFFD_FEATURE_${name}`)
@@ -147,11 +148,12 @@ function probeUserfaultfd(): ProbeEntry[] {
   ];
 }
 
-/** Each delivery is prepared on a few pages of scratch memory. */
+/** Each delivery is prepared on a few pages of scratch memory, and needs KVM. */
 function probeDeliveries(): ProbeEntry[] {
   return DELIVERY_NAMES.map((name) => {
     const { description, prepare } = DELIVERIES[name];
     const result = attempt(() => {
+      KvmSystem.open().close();
       using memory = GuestMemory.create(BACKINGS.shmem, 16 * 4096, 4096);
       prepare(memory)?.close();
     });

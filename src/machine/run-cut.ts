@@ -16,7 +16,7 @@ export class RunCut implements Disposable {
       () =>
         this.cut({
           code: 'timeout',
-          message: `the guest did not end within ${timeoutSeconds} s`,
+          message: `the run did not end within ${timeoutSeconds} s`,
           hint: 'Allow more with --timeout, or give it less to do.',
         }),
       timeoutSeconds * 1000,
@@ -33,8 +33,13 @@ export class RunCut implements Disposable {
     return this.error === null;
   };
 
-  [Symbol.dispose](): void {
+  /** The guest has ended: what is left is bounded, and only the caller's signal ends it. */
+  cancelTimeout(): void {
     clearTimeout(this.timer);
+  }
+
+  [Symbol.dispose](): void {
+    this.cancelTimeout();
     this.signal?.removeEventListener('abort', this.interrupt);
   }
 

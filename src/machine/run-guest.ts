@@ -19,7 +19,8 @@ const PROGRESS_MILLISECONDS = 100;
 /**
  * Boots a guest on demand-paged memory, waits until it ends, verifies its memory and says what its
  * faults cost. What happens inside the guest (a shutdown, a memory error, wrong contents, a
- * timeout) is a result; only what kept it from starting, or a thread from stopping, is thrown.
+ * timeout) is a result; only what kept it from starting, or a thread from stopping, is thrown, and
+ * what the caller's own callbacks throw.
  *
  * @throws UsageError an option cannot be used
  * @throws UnsupportedError this host lacks what was asked for
@@ -28,27 +29,35 @@ const PROGRESS_MILLISECONDS = 100;
 export async function runGuest(options: RunOptions): Promise<RunResult> {
   const config = completeConfig(options);
   const started = performance.now();
-  using cut = new RunCut(config.timeoutSeconds, options.signal);
+  const end = new AbortController();
+  const callbacks = new Callbacks(end);
+  const signal = options.signal ? AbortSignal.any([options.signal, end.signal]) : end.signal;
+  using cut = new RunCut(config.timeoutSeconds, signal);
   using machine = new Machine(config);
   const source = openSource(config.source);
   if (machine.delivery.prefilled) {
     await fillMissing(machine.memory, source, cut.goOn);
   }
   const events = perfEvents(config.countKernelEvents);
-  const crew = new Crew(machine, events, options.onConsole ?? (() => undefined));
-  await runCrew(crew, cut, () =>
-    options.onProgress?.({
-      faults: sumFaults(crew),
-      pages: machine.workload.pagesTouched,
-      seconds: (performance.now() - started) / 1000,
-    }),
+  const crew = new Crew(machine, events, (text, vcpu) =>
+    callbacks.call(() => options.onConsole?.(text, vcpu)),
   );
+  const seconds = (): number => (performance.now() - started) / 1000;
+  const pages = machine.workload.pagesTouched;
+  await runCrew(crew, cut, () =>
+    callbacks.call(() =>
+      options.onProgress?.({ faults: sumFaults(crew), pages, seconds: seconds() }),
+    ),
+  );
+  if (callbacks.thrown !== null) {
+    throw callbacks.thrown.error;
+  }
   const failure = cut.error ?? failureOf(machine, crew);
   const judgement = judge(machine, crew, failure);
   const { memory, imagePages, workload } = machine;
   const verified =
     cut.error === null ? await verifyMemory(memory, imagePages, source, workload, cut.goOn) : null;
-  const error = failure ?? cut.error ?? mismatchOf(judgement, verified);
+  const error = failure ?? cut.error ?? mismatchOf(judgement, verified, pages);
   const touched = error === null && judgement.visits !== null ? workload.pagesTouched : null;
 
   const { image: _image, delivery: _delivery, source: _source, params: _params, ...kept } = config;
@@ -77,7 +86,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
       mismatched: verified?.mismatched ?? null,
     },
     ...summarize(machine, crew, judgement, touched),
-    wallSeconds: (performance.now() - started) / 1000,
+    wallSeconds: seconds(),
     host: describeHost(),
   };
 }
@@ -88,6 +97,7 @@ async function runCrew(crew: Crew, cut: RunCut, onProgress: () => void): Promise
   cut.onCut = () => crew.nudge();
   const isCut = (): boolean => cut.error !== null;
   try {
+    await crew.launch(cut.goOn);
     await crew.ready(isCut);
     if (!isCut() && crew.failure === null) {
       crew.control.start();
@@ -95,7 +105,27 @@ async function runCrew(crew: Crew, cut: RunCut, onProgress: () => void): Promise
     }
   } finally {
     clearInterval(ticker);
+    cut.cancelTimeout();
     await crew.stop();
+  }
+}
+
+/** Calls back; what the caller's function throws ends the run, and is thrown by it. */
+class Callbacks {
+  thrown: { readonly error: unknown } | null = null;
+  private readonly end: AbortController;
+
+  constructor(end: AbortController) {
+    this.end = end;
+  }
+
+  call(callback: () => void): void {
+    try {
+      callback();
+    } catch (error) {
+      this.thrown ??= { error };
+      this.end.abort();
+    }
   }
 }
 
@@ -104,7 +134,7 @@ function failureOf(machine: Machine, crew: Crew): RunError | null {
   if (crew.failure !== null) {
     return asRunError(crew.failure);
   }
-  for (const [index, { end }] of crew.vcpuFinishes.entries()) {
+  for (const { index, end } of crew.vcpuFinishes) {
     const error = explainVcpuEnd(machine, index, end.vcpu);
     if (error !== null) {
       return error;
@@ -129,7 +159,11 @@ function judge(machine: Machine, crew: Crew, failure: RunError | null): Judgemen
     : { visits: null, complaint: null, maxCycles: null };
 }
 
-function mismatchOf(judgement: Judgement, verified: Verification | null): RunError | null {
+function mismatchOf(
+  judgement: Judgement,
+  verified: Verification | null,
+  pagesTouched: number | null,
+): RunError | null {
   const code = 'mismatch';
   if (judgement.complaint !== null) {
     return { code, message: judgement.complaint, hint: '' };
@@ -137,6 +171,10 @@ function mismatchOf(judgement: Judgement, verified: Verification | null): RunErr
   if (verified !== null && verified.firstMismatch !== null) {
     const { mismatched, pages, firstMismatch } = verified;
     const message = `${mismatched} of ${pages} pages are wrong, the first at GPA 0x${firstMismatch.toString(16)}`;
+    return { code, message, hint: '' };
+  }
+  if (verified !== null && pagesTouched !== null && verified.touchedAndRight !== pagesTouched) {
+    const message = `the guest says that it touched ${pagesTouched} pages, and ${verified.touchedAndRight} of them are there`;
     return { code, message, hint: '' };
   }
   return null;

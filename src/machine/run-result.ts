@@ -34,9 +34,9 @@ export interface PerFault {
   readonly contextSwitches: number | null;
   readonly kvmRuns: number | null;
   readonly syscalls: number | null;
-  /** Time in userspace outside system calls and page faults of our own (every 16th is timed). */
+  /** Median time in userspace outside system calls and page faults of our own (every 16th is timed). */
   readonly userMicroseconds: number | null;
-  /** Time in which the kernel allocated the page, in a fault of the alias mapping. */
+  /** Median time in which the kernel allocated the page, in a fault of the alias mapping. */
   readonly allocateMicroseconds: number | null;
 }
 

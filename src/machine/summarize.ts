@@ -8,10 +8,11 @@ import {
 } from '../measure/counters.js';
 import {
   HISTOGRAM_BYTES,
-  histogramRow,
   mergeHistograms,
   type Percentiles,
   percentilesOf,
+  type ThreadHistograms,
+  threadHistograms,
 } from '../measure/histogram.js';
 import { type Measured, sumMeasured } from '../measure/measured.js';
 import type { Judgement } from './bundled-guests.js';
@@ -75,14 +76,15 @@ export function summarize(
   return {
     faults: { count, outcomes },
     latencyMicroseconds: complete ? guestLatency(machine, judgement.maxCycles) : null,
-    resolveMicroseconds: resolveLatency(crew),
+    resolveMicroseconds: percentilesOf(mergeThreads(crew, 'resolve'), null, 1 / 1000),
     perFault,
     notMeasured,
     guestSeconds,
     pagesPerSecond:
       touched === null || guestSeconds === null ? null : Math.round(touched / guestSeconds),
-    perVcpu: crew.vcpuFinishes.map(({ end, perf, heap, began, ended }, index): VcpuResult => {
+    perVcpu: crew.vcpuFinishes.map(({ index, end, perf, heap, began, ended }): VcpuResult => {
       const row = rows[index]!;
+      const pagesPerUnit = machine.config.unitBytes / 4096;
       const seconds = (ended - began) / 1e9;
       const faults = machine.delivery.trapped ? row.faults : null;
       return {
@@ -90,7 +92,8 @@ export function summarize(
         end: end.vcpu.reason,
         exitCode: end.vcpu.reason === 'exited' ? end.vcpu.code : null,
         faults,
-        pagesPerSecond: faults === null ? null : Math.round(row.installed / seconds),
+        pagesPerSecond:
+          faults === null ? null : Math.round((row.installed * pagesPerUnit) / seconds),
         kvmRuns: row.kvmRuns,
         ramAccesses: row.ramAccesses,
         report: [...end.report],
@@ -99,7 +102,7 @@ export function summarize(
       };
     }),
     perHandler: crew.handlerFinishes.map(
-      ({ perf, heap }, index): HandlerResult => ({
+      ({ index, perf, heap }): HandlerResult => ({
         index,
         faults: rows[machine.vcpus.length + index]!.faults,
         contextSwitches: perf.contextSwitches.value,
@@ -129,11 +132,12 @@ function costs(
     }
     return figure.value / faults;
   };
-  const timed = total('timedFaults');
-  const microseconds = (name: 'userNanoseconds' | 'allocateNanoseconds'): Measured =>
-    timed > 0
-      ? { value: (total(name) / timed / 1000) * faults }
-      : { value: null, why: `delivery ${machine.delivery.name} resolved no fault in userspace` };
+  const median = (name: 'user' | 'allocate'): Measured => {
+    const found = percentilesOf(mergeThreads(crew, name), null, 1 / 1000);
+    return found === null
+      ? { value: null, why: `delivery ${machine.delivery.name} resolved no fault in userspace` }
+      : { value: found.p50 * faults }; // `per` divides by them
+  };
   const perFault: PerFault = {
     mmapLockAcquisitions: per(
       'mmapLockAcquisitions',
@@ -145,8 +149,8 @@ function costs(
     ),
     kvmRuns: per('kvmRuns', { value: total('kvmRuns') }),
     syscalls: per('syscalls', { value: total('syscalls') }),
-    userMicroseconds: per('userMicroseconds', microseconds('userNanoseconds')),
-    allocateMicroseconds: per('allocateMicroseconds', microseconds('allocateNanoseconds')),
+    userMicroseconds: per('userMicroseconds', median('user')),
+    allocateMicroseconds: per('allocateMicroseconds', median('allocate')),
   };
   return { perFault, notMeasured };
 }
@@ -166,9 +170,11 @@ function guestLatency(machine: Machine, maxCycles: number | null): Percentiles |
   return percentilesOf(mergeHistograms(histograms), maxCycles, microsecondsPerCycle);
 }
 
-function resolveLatency(crew: Crew): Percentiles | null {
-  const histograms = Array.from({ length: crew.threads }, (_, thread) =>
-    histogramRow(crew.histograms, thread),
+function mergeThreads(crew: Crew, name: keyof ThreadHistograms): Float64Array {
+  return mergeHistograms(
+    Array.from(
+      { length: crew.threads },
+      (_, thread) => threadHistograms(crew.histograms, thread)[name],
+    ),
   );
-  return percentilesOf(mergeHistograms(histograms), null, 1 / 1000);
 }

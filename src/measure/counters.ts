@@ -20,12 +20,6 @@ export const COUNTERS = [
   'ramAccesses',
   /** Port I/O exits. */
   'portAccesses',
-  /** Faults whose parts were timed. */
-  'timedFaults',
-  /** Sum of their times in userspace, outside system calls and page faults of our own. */
-  'userNanoseconds',
-  /** Sum of the times the kernel took to allocate their pages, in faults of the alias mapping. */
-  'allocateNanoseconds',
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];
@@ -40,9 +34,6 @@ export const FIRST_OUTCOME = index('installed');
 export const MEMORY_FAULT_EXITS = index('memoryFaultExits');
 export const RAM_ACCESSES = index('ramAccesses');
 export const PORT_ACCESSES = index('portAccesses');
-export const TIMED_FAULTS = index('timedFaults');
-export const USER_NANOSECONDS = index('userNanoseconds');
-export const ALLOCATE_NANOSECONDS = index('allocateNanoseconds');
 
 /**
  * Bytes of one thread's row. A line is left between rows, for a SharedArrayBuffer may start in the

@@ -11,9 +11,26 @@ const SUB_BUCKETS = 1 << SUB_BITS;
 export const HISTOGRAM_BUCKETS = 1024;
 export const HISTOGRAM_BYTES = HISTOGRAM_BUCKETS * 4;
 
-/** The histogram of one thread in a buffer that holds those of all. */
-export function histogramRow(buffer: SharedArrayBuffer, thread: number): Int32Array {
-  return new Int32Array(buffer, thread * HISTOGRAM_BYTES, HISTOGRAM_BUCKETS);
+/** What a thread times of its faults, each a histogram of nanoseconds. */
+export interface ThreadHistograms {
+  /** Every fault, from its arrival in userspace to the end of its resolution. */
+  readonly resolve: Int32Array;
+  /** Of faults told apart: the time outside system calls and page faults of our own. */
+  readonly user: Int32Array;
+  /** Of the same: the kernel allocating the page, in a fault of the alias mapping. */
+  readonly allocate: Int32Array;
+}
+
+/** Shared memory for all histograms of `threads` threads. */
+export function allocateHistograms(threads: number): SharedArrayBuffer {
+  return new SharedArrayBuffer(threads * 3 * HISTOGRAM_BYTES);
+}
+
+/** Those of one thread. */
+export function threadHistograms(buffer: SharedArrayBuffer, thread: number): ThreadHistograms {
+  const at = (which: number): Int32Array =>
+    new Int32Array(buffer, (thread * 3 + which) * HISTOGRAM_BYTES, HISTOGRAM_BUCKETS);
+  return { resolve: at(0), user: at(1), allocate: at(2) };
 }
 
 /** The bucket of `value`, a whole number of 0 to 2^31 - 1. */

@@ -22,7 +22,9 @@ import {
 } from '../uapi/userfaultfd.js';
 import { missingFeatures } from './features.js';
 
-const { EAGAIN, EEXIST, EINVAL } = constants.errno;
+const { EAGAIN, EEXIST, EINVAL, EMFILE } = constants.errno;
+
+type OpenedBy = '/dev/userfaultfd' | 'userfaultfd(2)';
 
 /**
  * A userfaultfd after its UFFDIO_API handshake, non-blocking. These are the calls of the set-up
@@ -31,10 +33,13 @@ const { EAGAIN, EEXIST, EINVAL } = constants.errno;
 export class Userfaultfd extends Descriptor {
   /** Bits of `uffdio_api.features` that this kernel offers. */
   readonly offered: number;
+  /** What it was opened by. */
+  readonly openedBy: OpenedBy;
 
-  private constructor(fd: number, offered: number) {
+  private constructor(fd: number, offered: number, openedBy: OpenedBy) {
     super(fd);
     this.offered = offered;
+    this.openedBy = openedBy;
   }
 
   /**
@@ -42,9 +47,9 @@ export class Userfaultfd extends Descriptor {
    * @throws UnsupportedError when userfaultfd may not be used, or lacks a feature
    */
   static open(features = 0): Userfaultfd {
-    const fd = openDescriptor();
+    const { fd, openedBy } = openDescriptor();
     if (handshake(fd, features)) {
-      return new Userfaultfd(fd, scratch.getU64(uffdio_api.offset.features));
+      return new Userfaultfd(fd, scratch.getU64(uffdio_api.offset.features), openedBy);
     }
     const error = errno();
     close(fd);
@@ -141,7 +146,7 @@ function handshake(fd: number, features: number): boolean {
  * `/dev/userfaultfd` (6.1) needs only permission on the device; the system call, for faults taken
  * in the kernel as KVM's are, needs CAP_SYS_PTRACE or vm.unprivileged_userfaultfd=1.
  */
-function openDescriptor(): number {
+function openDescriptor(): { fd: number; openedBy: OpenedBy } {
   const device = open('/dev/userfaultfd', O_RDWR | O_CLOEXEC, 0);
   const deviceError = errno();
   if (device >= 0) {
@@ -149,17 +154,17 @@ function openDescriptor(): number {
     const error = errno();
     close(device);
     if (fd >= 0) {
-      return fd;
+      return { fd, openedBy: '/dev/userfaultfd' };
     }
     throw new SyscallError(
       'USERFAULTFD_IOC_NEW',
       error,
-      'Raise the limit of open files (ulimit -n).',
+      error === EMFILE ? 'Raise the limit of open files (ulimit -n).' : '',
     );
   }
   const fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK, 0, 0, 0, 0);
   if (fd >= 0) {
-    return fd;
+    return { fd, openedBy: 'userfaultfd(2)' };
   }
   throw new UnsupportedError(
     `userfaultfd is not available: /dev/userfaultfd says ${errnoName(deviceError)}, userfaultfd(2) says ${errnoName(errno())}`,

@@ -58,7 +58,7 @@ export interface RunLoopOptions {
   readonly control: WorkerControl;
   readonly counters: Float64Array;
   readonly timing: FaultTiming;
-  /** KVM_EXIT_MEMORY_FAULT and trap markers are looked for; else EFAULT is the guest's end. */
+  /** Exit delivery: an MMIO exit inside RAM may be for a missing page. */
   readonly trapped: boolean;
 }
 
@@ -147,13 +147,12 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
       const error = errno();
       let unit = NO_TRAP;
       if (error === EINTR) {
-        if (!trapped) {
-          continue; // a kick, or a signal that is not ours
-        }
+        // Also where nothing is trapped: a signal left pending would end every KVM_RUN at once, and a
+        // SIGBUS is then the host's memory failing.
         counters[SYSCALLS]! += 1;
         unit = takeTrap();
         if (unit === NO_TRAP) {
-          continue;
+          continue; // a kick, or a signal that was not for this thread
         }
       } else if (
         (error === EFAULT || error === EHWPOISON) &&

@@ -10,7 +10,7 @@ import { ioctl } from '../ffi/libc.js';
 import { blockVcpuSignals } from '../ffi/thread.js';
 import { RunPage } from '../kvm/run-page.js';
 import { counterRow } from '../measure/counters.js';
-import { histogramRow } from '../measure/histogram.js';
+import { threadHistograms } from '../measure/histogram.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { openSource, type SourceSpec } from '../source/open-source.js';
 import { KVM_RUN } from '../uapi/kvm.js';
@@ -28,7 +28,7 @@ export interface VcpuWorkerData extends WorkerData {
   readonly uffd: number;
   /** Exit delivery: this thread resolves its own faults. */
   readonly trapped: boolean;
-  /** This thread's row in `counters` and histogram in `histograms`. */
+  /** This thread's row in `counters` and histograms in `histograms`. */
   readonly row: number;
   readonly counters: SharedArrayBuffer;
   readonly histograms: SharedArrayBuffer;
@@ -41,34 +41,38 @@ export interface VcpuWorkerEnd {
 }
 
 const data = workerData as VcpuWorkerData;
-const { memory, vcpu, uffd, strategy, trapped } = data;
-blockVcpuSignals();
-const counters = counterRow(data.counters, data.row);
-const histogram = histogramRow(data.histograms, data.row);
-const timing = createFaultTiming(histogram, counters);
-const traps = createTrapReader(memory);
-const source = openSource(data.source);
-const caller = 'vcpu';
-const resolver = createResolver({ memory, source, uffd, strategy, caller, counters, timing });
-const page = new RunPage(data.runPageAddress, data.runPageBytes);
-const control = new WorkerControl(data.control);
-const ports = createGuestPorts((text) => {
-  parentPort?.postMessage({ type: 'console', text } satisfies ConsoleMessage);
-});
-const run = createRunLoop({
-  enter: () => ioctl(vcpu, KVM_RUN, 0),
-  page,
-  memory,
-  resolver,
-  ports,
-  traps,
-  control,
-  counters,
-  timing,
-  trapped,
-});
-if (trapped) {
-  rehearse(source, timing, traps.take, counters, histogram);
+
+function prepare(): () => VcpuWorkerEnd {
+  const { memory, vcpu, uffd, strategy, trapped } = data;
+  blockVcpuSignals();
+  const counters = counterRow(data.counters, data.row);
+  const histograms = threadHistograms(data.histograms, data.row);
+  const timing = createFaultTiming(histograms);
+  const traps = createTrapReader(memory);
+  const source = openSource(data.source);
+  const caller = 'vcpu';
+  const resolver = createResolver({ memory, source, uffd, strategy, caller, counters, timing });
+  const page = new RunPage(data.runPageAddress, data.runPageBytes);
+  const control = new WorkerControl(data.control);
+  const ports = createGuestPorts((text) => {
+    parentPort?.postMessage({ type: 'console', text } satisfies ConsoleMessage);
+  });
+  const run = createRunLoop({
+    enter: () => ioctl(vcpu, KVM_RUN, 0),
+    page,
+    memory,
+    resolver,
+    ports,
+    traps,
+    control,
+    counters,
+    timing,
+    trapped,
+  });
+  if (trapped) {
+    rehearse(source, timing, traps.take, histograms);
+  }
+  return () => ({ vcpu: run(), report: ports.report });
 }
 
-await runWorker<VcpuWorkerEnd>(data, () => ({ vcpu: run(), report: ports.report }));
+await runWorker(data, prepare);

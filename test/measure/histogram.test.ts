@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import t from 'tap';
 import {
+  allocateHistograms,
   bucketOf,
   bucketStart,
   HISTOGRAM_BUCKETS,
-  HISTOGRAM_BYTES,
-  histogramRow,
   mergeHistograms,
   percentilesOf,
+  threadHistograms,
 } from '../../src/measure/histogram.js';
 
 const MAX = 2 ** 31 - 1;
@@ -113,8 +113,8 @@ t.test(
 );
 
 t.test('histograms of threads are added up, past 2^31 as well', async (t) => {
-  const buffer = new SharedArrayBuffer(3 * HISTOGRAM_BYTES);
-  const rows = [0, 1, 2].map((thread) => histogramRow(buffer, thread));
+  const buffer = allocateHistograms(3);
+  const rows = [0, 1, 2].map((thread) => threadHistograms(buffer, thread).resolve);
   rows[0]![7] = -1; // 2^32 - 1 counts
   rows[1]![7] = 2;
   rows[2]![1023] = 5;

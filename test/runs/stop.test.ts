@@ -1,9 +1,11 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { kickThread } from '../../src/ffi/thread.js';
 import { runGuest } from '../../src/machine/run-guest.js';
 import { cli } from '../support/cli.js';
 import { buildElf, buildNote } from '../support/elf-builder.js';
-import { kvmSkip } from '../support/host.js';
+import { kvmSkip, rootSkip } from '../support/host.js';
 
 const skip = kvmSkip();
 t.setTimeout(300_000);
@@ -149,4 +151,107 @@ t.test('one vCPU that ends badly stops the others', { skip, timeout: 30_000 }, a
     error: { code: 'guest', message: 'vCPU 1 ended with exit code 3' },
   });
   t.match(result.perVcpu, [{ end: 'stopped' }, { end: 'exited', exitCode: 3 }]);
+});
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  t.test(
+    `${signal} while 64 threads are starting ends the process within a second`,
+    { skip, timeout: 60_000 },
+    async (t) => {
+      let sent = 0;
+      const args = ['run', 'touch', '--vcpus', '64', '--memory', '16M', '--json'];
+      const result = await cli(
+        args,
+        [],
+        () => undefined,
+        (child) => {
+          setTimeout(() => {
+            sent = performance.now();
+            child.kill(signal);
+          }, 1000);
+        },
+      );
+      const took = performance.now() - sent;
+      t.ok(took < WITHIN_MILLISECONDS, `it took ${took.toFixed(0)} ms`);
+      t.equal(result.status, 1, result.stderr);
+      t.match(JSON.parse(result.stdout), { error: { code: 'interrupted' } });
+    },
+  );
+}
+
+t.test(
+  'a host that gives no more threads: one sentence, status 3, no hang',
+  { skip: skip || rootSkip(), timeout: 60_000 },
+  async (t) => {
+    const poor = [
+      'setpriv',
+      '--reuid=65533',
+      '--regid=65534',
+      '--clear-groups',
+      '--inh-caps=+dac_override',
+      '--ambient-caps=+dac_override',
+      'prlimit',
+      '--nproc=20',
+    ];
+    const { status, stderr } = await cli(
+      ['run', 'touch', '--memory', '16M', '--vcpus', '16'],
+      poor,
+    );
+    t.equal(status, 3, stderr);
+    t.match(stderr, /a thread could not be started.*ulimit/);
+  },
+);
+
+for (const delivery of ['kernel', 'handler', 'exit'] as const) {
+  t.test(
+    `a signal sent to a vCPU thread is taken, and does not end every KVM_RUN after it: ${delivery}`,
+    { skip, timeout: 60_000 },
+    async (t) => {
+      const path = image(t, 3);
+      const before = new Set(readdirSync('/proc/self/task'));
+      const controller = new AbortController();
+      const result = await runGuest({
+        image: path,
+        delivery,
+        memoryBytes: 8 * 2 ** 20,
+        signal: controller.signal,
+        onConsole: () => {
+          for (const thread of readdirSync('/proc/self/task').filter((id) => !before.has(id))) {
+            // Only a vCPU's thread has it blocked; to any other it would be the end.
+            const status = readFileSync(`/proc/self/task/${thread}/status`, 'utf8');
+            const blocked = BigInt(`0x${/^SigBlk:\s+(\w+)/m.exec(status)![1]}`);
+            if ((blocked & 0x800n) !== 0n && (blocked & 0x40n) !== 0n) {
+              kickThread(Number(thread));
+            }
+          }
+          setTimeout(() => controller.abort(), 200);
+        },
+      });
+      t.match(result, { error: { code: 'interrupted' } });
+      t.ok(result.perVcpu[0]!.kvmRuns < 100, `${result.perVcpu[0]!.kvmRuns} KVM_RUN calls`);
+    },
+  );
+}
+
+t.test(
+  'what a callback throws is thrown by the run, which ends',
+  { skip, timeout: 30_000 },
+  async (t) => {
+    const run = runGuest({
+      image: image(t, 3),
+      memoryBytes: 8 * 2 ** 20,
+      onConsole: () => {
+        throw new Error('mine');
+      },
+    });
+    await t.rejects(run, { message: 'mine' });
+  },
+);
+
+t.test('a stdout that cannot be written is one sentence', { skip, timeout: 30_000 }, async (t) => {
+  const full = ['sh', '-c', '"$@" > /dev/full', 'sh'];
+  const { status, stderr } = await cli(['run', 'hello', '--memory', '4M', '--json'], full);
+  t.equal(status, 1);
+  t.match(stderr, /stdout cannot be written \(ENOSPC\)/);
+  t.notMatch(stderr, /^\s+at /m);
 });

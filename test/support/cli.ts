@@ -17,16 +17,19 @@ export interface CliResult {
  * Runs the command line in a process of its own.
  *
  * @param wrap a command and arguments to run it under
+ * @param onStart called once it has been started
  * @param onOutput called with everything written so far, whenever something is
  */
 export async function cli(
   args: readonly string[],
   wrap: readonly string[] = [],
   onOutput: (written: string, child: ChildProcess) => void = () => undefined,
+  onStart: (child: ChildProcess) => void = () => undefined,
 ): Promise<CliResult> {
   const began = performance.now();
   const [command, ...rest] = [...wrap, process.execPath, CLI, ...args];
   const child = spawn(command!, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
+  onStart(child);
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (data: Buffer) => {

@@ -6,7 +6,7 @@ import { RETRIED } from '../../src/fault/outcome.js';
 import { createResolver, type Resolver } from '../../src/fault/resolver.js';
 import { WorkerControl } from '../../src/fault/worker-control.js';
 import { counterRow } from '../../src/measure/counters.js';
-import { HISTOGRAM_BYTES, histogramRow } from '../../src/measure/histogram.js';
+import { allocateHistograms, threadHistograms } from '../../src/measure/histogram.js';
 import type { GuestMemoryLayout } from '../../src/memory/guest-memory.js';
 import type { PageSource } from '../../src/source/page-source.js';
 import { SOURCE } from './trapped-memory.js';
@@ -22,8 +22,7 @@ export interface HandlerThreadData {
 
 const { memory, uffd, stopEvent, trouble, ...data } = workerData as HandlerThreadData;
 const counters = counterRow(data.counters, 0);
-const histogram = histogramRow(new SharedArrayBuffer(HISTOGRAM_BYTES), 0);
-const timing = createFaultTiming(histogram, counters);
+const timing = createFaultTiming(threadHistograms(allocateHistograms(1), 0));
 const source: PageSource = trouble === 'none' ? { fill: () => false, compare: () => -1 } : SOURCE;
 const strategy = 'no-slow-gup';
 const caller = 'handler';

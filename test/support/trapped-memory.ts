@@ -7,7 +7,7 @@ import { memfd_create, poll } from '../../src/ffi/libc.js';
 import { scratch } from '../../src/ffi/scratch.js';
 import { DELIVERIES } from '../../src/machine/delivery.js';
 import { COUNTER_ROW_BYTES, counterRow } from '../../src/measure/counters.js';
-import { HISTOGRAM_BYTES, histogramRow } from '../../src/measure/histogram.js';
+import { allocateHistograms, threadHistograms } from '../../src/measure/histogram.js';
 import { BACKINGS } from '../../src/memory/backing.js';
 import { GuestMemory } from '../../src/memory/guest-memory.js';
 import { PatternSource } from '../../src/source/pattern-source.js';
@@ -22,8 +22,7 @@ export class TrappedMemory {
   readonly memory: GuestMemory;
   readonly uffd: Userfaultfd;
   readonly counters = counterRow(new SharedArrayBuffer(COUNTER_ROW_BYTES), 0);
-  readonly histogram = histogramRow(new SharedArrayBuffer(HISTOGRAM_BYTES), 0);
-  readonly timing: FaultTiming = createFaultTiming(this.histogram, this.counters);
+  readonly timing: FaultTiming = createFaultTiming(threadHistograms(allocateHistograms(1), 0));
 
   /** @param delivery `exit`: trap markers everywhere; `handler`: a touch sleeps */
   constructor(delivery: 'exit' | 'handler', pages = 16, unitBytes = PAGE) {
