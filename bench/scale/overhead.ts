@@ -110,8 +110,9 @@ export const overhead: Bench<Pair, readonly OverheadRow[]> = {
       '',
       `Median ratio of the time the same guest takes for ${result.constant.pages} faults, over pairs run in turn`,
       '(a warm-up pair is left out), all threads on CPU 0. Every run of both verified its memory.',
-      "user: TypeScript's time per fault outside system calls, in every sixteenth fault, the cost of",
-      'reading the clock taken off (a median). alloc: the kernel allocating the page, in a fault of the alias mapping.',
+      "user: the median of TypeScript's time per fault outside system calls, in every sixteenth fault,",
+      'the cost of reading the clock taken off. alloc: the kernel allocating the page, in a fault of the',
+      'alias mapping, likewise.',
     ].join('\n');
   },
 };
