@@ -238,6 +238,7 @@ export class Crew {
     if (!settled()) {
       const left = members.findIndex((member) => !member.settled);
       const before = this.failure === null ? '' : `; before that: ${this.failure.message}`;
+      this.machine.abandon();
       throw new DefectError(`the thread of ${kind} ${left} did not stop${before}`);
     }
   }

@@ -145,6 +145,14 @@ export class Machine implements Disposable {
     this.owned.close();
   }
 
+  /**
+   * Gives up ownership without closing: for when a thread did not stop, and would find its vCPU's
+   * page unmapped under it.
+   */
+  abandon(): void {
+    this.owned.move();
+  }
+
   [Symbol.dispose](): void {
     this.close();
   }
