@@ -143,8 +143,8 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
         }
         continue;
       }
+      const error = errno(); // first of all: whatever the engine does in between may change it
       timing.arrived();
-      const error = errno();
       let unit = NO_TRAP;
       if (error === EINTR) {
         // Also where nothing is trapped: a signal left pending would end every KVM_RUN at once, and a

@@ -29,7 +29,7 @@ t.test('probe agrees with what run does', { skip: kvmSkip() }, async (t) => {
   t.equal(run.delivery.used, auto.delivery);
 });
 
-t.test('probe fits a terminal of 100 columns, but for its sentences', async (t) => {
+t.test('probe says in words which delivery auto uses, or that none is possible', async (t) => {
   const { stdout } = await cli(['probe']);
   t.match(stdout, /--delivery auto uses|No delivery is possible/);
 });

@@ -192,31 +192,15 @@ t.test(
   'no permission for /dev/kvm: status 3, and the group to join',
   { skip: rootSkip() || skip },
   async (t) => {
+    // In a mount namespace of its own: a device that its mode forbids, to a root that must obey modes.
+    const forbidden =
+      'mount -t tmpfs tmpfs /mnt && mknod -m 000 /mnt/kvm c 10 232 && mount --bind /mnt/kvm /dev/kvm';
     const { status, stderr } = await cli(
       ['run', 'hello'],
-      [
-        'setpriv',
-        '--bounding-set=-dac_override',
-        '--inh-caps=-dac_override',
-        'sh',
-        '-c',
-        'chmod 000 /dev/null2 2>/dev/null; exec "$@"',
-        'sh',
-      ],
+      [...inNamespace(forbidden), 'setpriv', '--bounding-set=-dac_override'],
     );
-    // root without CAP_DAC_OVERRIDE still owns the device: hide its mode in a namespace of its own.
-    if (status === 0) {
-      const denied = await cli(
-        ['run', 'hello'],
-        inNamespace(
-          'mount -t tmpfs tmpfs /mnt && mknod -m 000 /mnt/kvm c 10 232 && mount --bind /mnt/kvm /dev/kvm',
-        ).concat(['setpriv', '--bounding-set=-dac_override']),
-      );
-      t.equal(denied.status, 3, denied.stderr);
-      t.match(denied.stderr, /no permission to open \/dev\/kvm.*group kvm/);
-    } else {
-      t.match(stderr, /no permission/);
-    }
+    t.equal(status, 3, stderr);
+    t.match(stderr, /no permission to open \/dev\/kvm.*group kvm/);
   },
 );
 
