@@ -12,7 +12,7 @@ TS_SOURCES := $(shell find src test bench -name '*.ts' 2>/dev/null)
 IMAGE_FILES := $(IMAGES)/touch.elf $(IMAGES)/hello.bin
 REFERENCE := $(DIST)/bench/reference/fault-loops
 
-.PHONY: demo build test test-kvm bench lint format guest-images clean
+.PHONY: demo build test test-kvm bench lint format readme guest-images clean
 
 demo: build
 	@node $(DIST)/src/cli/main.js bench deliveries --pages 16384
@@ -71,11 +71,16 @@ bench: build
 	@mkdir -p bench/results
 	node $(DIST)/src/cli/main.js bench deliveries --json bench/results/deliveries.json
 	node $(DIST)/src/cli/main.js bench overhead --json bench/results/overhead.json
+	node $(DIST)/src/cli/main.js bench units --json bench/results/units.json
 	node $(DIST)/bench/micro/hot-path.js
 
 lint: node_modules/.installed
 	$(NODE_BIN)/biome ci .
 	$(NODE_BIN)/tsc --noEmit
+
+# The tables of the README that come from data.
+readme: build
+	@node $(DIST)/test/support/write-readme.js README.md
 
 format: node_modules/.installed
 	$(NODE_BIN)/biome check --write .

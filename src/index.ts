@@ -3,6 +3,7 @@
  *
  * - {@link runGuest} boots a guest on demand-paged memory: `faultline run`
  * - {@link probeHost} tells what this host can do: `faultline probe`
+ * - {@link GuestMemory}, {@link createResolver}, {@link createDiscard}: the memory backend alone
  * - {@link BENCHES} measure, each with its `run` and `describe`: `faultline bench`
  *
  * @packageDocumentation
@@ -11,8 +12,15 @@ export type { Bench, BenchOptions, BenchResult } from '../bench/scale/bench.js';
 export { type DeliveryRow, deliveries, type LabelledRun } from '../bench/scale/deliveries.js';
 export { type OverheadRow, overhead, type Pair } from '../bench/scale/overhead.js';
 export { BENCHES } from '../bench/scale/registry.js';
+export type { AroundPolicy } from './fault/around.js';
+export { UNTIMED } from './fault/fault-timing.js';
 export type { OutcomeName } from './fault/outcome.js';
-export type { Strategy } from './fault/resolver.js';
+export {
+  createResolver,
+  type Resolver,
+  type ResolverOptions,
+  type Strategy,
+} from './fault/resolver.js';
 export type { HeapUse } from './fault/worker-control.js';
 export {
   DefectError,
@@ -25,12 +33,44 @@ export {
 } from './ffi/errors.js';
 export { BUNDLED_GUESTS, type BundledGuest } from './machine/bundled-guests.js';
 export type { DeliveryName, ReportedBy } from './machine/delivery.js';
-export type { MachineConfig, Pin, Progress, RunOptions } from './machine/machine-config.js';
+export type {
+  Background,
+  MachineConfig,
+  Pin,
+  Progress,
+  RunOptions,
+} from './machine/machine-config.js';
 export { type ProbeEntry, type ProbeResult, probeHost } from './machine/probe.js';
+export { listRefusals, type Refusal, whyRefused } from './machine/refusals.js';
 export { runGuest } from './machine/run-guest.js';
 export type * from './machine/run-result.js';
 export type { Percentiles } from './measure/histogram.js';
 export type { HostDescription } from './measure/host.js';
-export type { BackingKind } from './memory/backing.js';
+export {
+  BACKINGS,
+  type Backing,
+  type BackingKind,
+  type BackingName,
+  type BackingTraits,
+} from './memory/backing.js';
+export { type Collapsed, collapseBlock } from './memory/collapse.js';
+export {
+  createDiscard,
+  type Discard,
+  type DiscardContext,
+  type Discarded,
+  type DiscardOptions,
+} from './memory/discard.js';
+export { type GuestAccess, openAccess } from './memory/guest-access.js';
+export {
+  GuestMemory,
+  type GuestMemoryLayout,
+  type GuestMemoryOptions,
+  type HugetlbReport,
+} from './memory/guest-memory.js';
+export type { HugetlbPool } from './memory/hugetlb-pool.js';
+export { findBacking } from './memory/open-backing.js';
+export { type Trap, trapMissing } from './memory/trap.js';
 export { describeRun } from './report/run-report.js';
-export type { SourceSpec } from './source/open-source.js';
+export type { Network } from './source/network-link.js';
+export type { ContentsSpec } from './source/open-source.js';

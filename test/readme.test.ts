@@ -6,7 +6,9 @@ import { promisify } from 'node:util';
 import t from 'tap';
 import { BENCHES } from '../bench/scale/registry.js';
 import { runCommand } from '../src/cli/run.js';
+import { backingTable, refusalTable } from '../src/report/backing-tables.js';
 import { kvmSkip } from './support/host.js';
+import { withTables } from './support/readme-tables.js';
 
 t.setTimeout(60_000);
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -27,6 +29,13 @@ t.test(
     t.match(stdout, /^3584 pages verified, \d\.\d\d context switches per fault, p99 \d+ µs\n$/);
   },
 );
+
+t.test('its tables of backings and refusals are those of the data', async (t) => {
+  for (const table of [backingTable(), refusalTable()]) {
+    t.ok(readme.includes(`\n${table}\n`), 'run make readme');
+  }
+  t.equal(readme, withTables(readme), 'run make readme');
+});
 
 t.test('what the README lists exists', async (t) => {
   for (const { name } of BENCHES) {

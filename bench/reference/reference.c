@@ -54,6 +54,8 @@ struct touch_parameters {
     uint64_t overlap;
     uint64_t stride;
     uint64_t order_seed;
+    uint64_t zero;
+    uint64_t every;
 };
 
 static const char usage[] =
@@ -188,6 +190,7 @@ static void prepare(struct machine *machine, const struct options *options)
         .seed = options->seed,
         .stride = 512,
         .order_seed = options->seed,
+        .every = 1,
     };
 
     memory_open(memory, options->memory_bytes, (enum delivery)options->delivery);

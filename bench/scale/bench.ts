@@ -1,13 +1,22 @@
 import type { Progress } from '../../src/machine/machine-config.js';
 import type { HostDescription } from '../../src/measure/host.js';
+import type { BackingName } from '../../src/memory/backing.js';
+import type { Network } from '../../src/source/network-link.js';
 
-/** What every bench takes; each uses what its {@link Bench.options} names. */
-export interface BenchOptions {
+/** What is measured; a bench takes those that {@link Bench.takes} names. */
+export interface BenchChoices {
   /** Pages of 4 KiB that each run touches. */
   readonly pages?: number;
   /** Repetitions, or pairs. */
   readonly repeat?: number;
   readonly vcpus?: number;
+  readonly backing?: readonly BackingName[];
+  readonly network?: readonly Network[];
+  /** Fault units in bytes. */
+  readonly unit?: readonly number[];
+}
+
+export interface BenchOptions extends BenchChoices {
   readonly signal?: AbortSignal;
   /** A step begins: `done` of `total` are behind it. */
   readonly onStep?: (done: number, total: number, name: string) => void;
@@ -33,9 +42,10 @@ export interface BenchResult<Run, Summary> {
 export interface Bench<Run = unknown, Summary = unknown> {
   readonly name: string;
   readonly description: string;
-  readonly defaults: { readonly pages: number; readonly repeat: number; readonly vcpus: number };
-  /** Whether {@link BenchOptions.vcpus} means anything to it. */
-  readonly takesVcpus: boolean;
+  /** How much one call measures unless told otherwise, in words. */
+  readonly extent: string;
+  /** The choices that mean anything to it. */
+  readonly takes: readonly (keyof BenchChoices)[];
   run(options: BenchOptions): Promise<BenchResult<Run, Summary>>;
   /** The result in text, from the result alone. */
   describe(result: BenchResult<Run, Summary>): string;

@@ -55,8 +55,8 @@ function variants(): Variant[] {
 export const deliveries: Bench<LabelledRun, readonly DeliveryRow[]> = {
   name: 'deliveries',
   description: 'one guest under kernel, handler and exit delivery: what a fault costs in each',
-  defaults: DEFAULTS,
-  takesVcpus: true,
+  extent: `${DEFAULTS.pages} pages, ${DEFAULTS.repeat} repetitions`,
+  takes: ['pages', 'repeat', 'vcpus'],
 
   async run(given) {
     const options = { ...DEFAULTS, ...given };

@@ -9,7 +9,7 @@ import { textTable } from '../../src/report/table.js';
 import type { Bench } from './bench.js';
 import { memoryFor, verifiedRun } from './verified-run.js';
 
-const DEFAULTS = { pages: 16384, repeat: 7, vcpus: 1 } as const;
+const DEFAULTS = { pages: 16384, repeat: 7 } as const;
 const REFERENCE = fileURLToPath(new URL('../reference/fault-loops', import.meta.url));
 const GUEST = fileURLToPath(new URL('../../guest-images/touch.elf', import.meta.url));
 
@@ -52,8 +52,8 @@ const TARGETS: Readonly<Record<Measured, number>> = { exit: 1.05, handler: 1.15 
 export const overhead: Bench<Pair, readonly OverheadRow[]> = {
   name: 'overhead',
   description: 'the fault loops in TypeScript against the same loops in C, in alternating pairs',
-  defaults: DEFAULTS,
-  takesVcpus: false,
+  extent: `${DEFAULTS.pages} pages, ${DEFAULTS.repeat} pairs`,
+  takes: ['pages', 'repeat'],
 
   async run(given) {
     const options = { ...DEFAULTS, ...given };

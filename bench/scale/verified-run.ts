@@ -4,10 +4,10 @@ import type { RunOptions } from '../../src/machine/machine-config.js';
 import { runGuest } from '../../src/machine/run-guest.js';
 import type { RunResult } from '../../src/machine/run-result.js';
 
-/** Guest RAM that holds `pages` pages of workload. */
+/** Guest RAM that holds `pages` pages of workload: a multiple of every fault unit. */
 export function memoryFor(pages: number): number {
-  const megabyte = 2 ** 20;
-  return Math.max(4, Math.ceil((WORKLOAD_START + pages * 4096) / megabyte)) * megabyte;
+  const step = 2 ** 21;
+  return Math.max(2, Math.ceil((WORKLOAD_START + pages * 4096) / step)) * step;
 }
 
 /**

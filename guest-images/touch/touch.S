@@ -21,6 +21,7 @@
 #define P_STRIDE  56                    /* pages between neighbours in strided order */
 #define P_ORDER_SEED 64                 /* of the random order, 32 bits */
 #define P_ZERO    72                    /* 1: the page source supplies zeroes, not the pattern */
+#define P_EVERY   80                    /* from one page that is touched to the next, in pages */
 
 /* Locals, on the vCPU's own stack. */
 #define L_FIRST      0                  /* first page of this vCPU's share */
@@ -110,6 +111,7 @@ page:
         mov     P_ORDER(%rbp), %rax
         call    *orders(,%rax,8)
         add     L_FIRST(%rsp), %rax
+        imul    P_EVERY(%rbp), %rax
         shl     $12, %rax
         add     P_START(%rbp), %rax
         mov     %rax, %r14

@@ -1,39 +1,43 @@
-import { accessSync, constants, existsSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Command, Option } from 'commander';
-import type { Bench, BenchResult } from '../../bench/scale/bench.js';
+import type { Bench, BenchChoices, BenchResult } from '../../bench/scale/bench.js';
 import { BENCHES } from '../../bench/scale/registry.js';
 import { UsageError } from '../ffi/errors.js';
+import type { BackingName } from '../memory/backing.js';
+import { findBacking } from '../memory/open-backing.js';
 import { interruptible } from './interrupt.js';
-import { parseWhole } from './option-values.js';
+import { listOf, parseNetwork, parseSize, parseWhole } from './option-values.js';
 import { ProgressLine } from './progress.js';
 
-interface BenchFlags {
-  readonly pages?: number;
-  readonly repeat?: number;
-  readonly vcpus?: number;
+interface BenchFlags extends BenchChoices {
   readonly json?: string;
   readonly list?: true;
 }
 
 export function benchCommand(): Command {
   return new Command('bench')
-    .description('measures, and verifies the memory of every run it measures')
+    .description(
+      'measures, and verifies the memory of every run; --list says what each bench takes',
+    )
     .argument('[NAME]', 'which bench (--list)')
+    .addOption(new Option('--pages <N>', 'pages of 4 KiB each run touches').argParser(parseWhole))
+    .addOption(new Option('--repeat <N>', 'repetitions or pairs').argParser(parseWhole))
+    .addOption(new Option('--vcpus <N>', 'vCPUs (default 1)').argParser(parseWhole))
     .addOption(
-      new Option('--pages <N>', 'pages of 4 KiB each run touches (default 16384)').argParser(
-        parseWhole,
-      ),
+      new Option(
+        '--backing <LIST>',
+        'kinds of memory, as shmem,hugetlb-2M (see run --help; default: those that differ)',
+      ).argParser(listOf((name) => findBacking(name).name as BackingName)),
     )
     .addOption(
-      new Option('--repeat <N>', 'repetitions or pairs (default: see --list)').argParser(
-        parseWhole,
-      ),
+      new Option(
+        '--network <LIST>',
+        'networks, as 1G:100,10G:30: bits per second (K, M, G are powers of 1000) and latency in microseconds',
+      ).argParser(listOf(parseNetwork)),
     )
     .addOption(
-      new Option('--vcpus <N>', 'vCPUs, where the bench allows it (default 1)').argParser(
-        parseWhole,
-      ),
+      new Option('--unit <LIST>', 'fault units, as 4K,64K,2M').argParser(listOf(parseSize)),
     )
     .option('--json <FILE>', 'writes the result there, - for stdout')
     .option('--list', 'lists the benches')
@@ -54,31 +58,18 @@ export function benchCommand(): Command {
     });
 }
 
-async function run(bench: Bench, flags: BenchFlags): Promise<void> {
-  for (const [flag, value] of [
-    ['--pages', flags.pages],
-    ['--repeat', flags.repeat],
-  ] as const) {
-    if (value === 0) {
-      throw new UsageError(`${flag} must be at least 1`);
-    }
-  }
-  if (flags.json !== undefined && flags.json !== '-') {
-    checkWritable(flags.json); // before minutes of work, not after
-  }
-  if (flags.vcpus !== undefined && !bench.takesVcpus) {
-    throw new UsageError(`bench ${bench.name} takes no --vcpus`);
+async function run(bench: Bench, { json, list: _list, ...choices }: BenchFlags): Promise<void> {
+  checkChoices(bench, choices);
+  if (json !== undefined && json !== '-') {
+    checkWritable(json); // before minutes of work, not after
   }
   let progress: ProgressLine | null = null;
   let behind = 0;
-  const { pages, repeat, vcpus } = flags;
   let result: BenchResult<unknown, unknown>;
   try {
     result = await interruptible((signal) =>
       bench.run({
-        ...(pages !== undefined && { pages }),
-        ...(repeat !== undefined && { repeat }),
-        ...(vcpus !== undefined && { vcpus }),
+        ...choices,
         signal,
         onStep: (done, total, step) => {
           progress ??= new ProgressLine(total);
@@ -92,13 +83,25 @@ async function run(bench: Bench, flags: BenchFlags): Promise<void> {
     // Assigned in a callback, which the compiler does not follow.
     (progress as ProgressLine | null)?.stop();
   }
-  if (flags.json === '-') {
+  if (json === '-') {
     process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
     return;
   }
   process.stdout.write(`${bench.describe(result)}\n`);
-  if (flags.json !== undefined) {
-    writeFileSync(flags.json, `${JSON.stringify(result, null, 2)}\n`);
+  if (json !== undefined) {
+    writeFileSync(json, `${JSON.stringify(result, null, 2)}\n`);
+  }
+}
+
+function checkChoices(bench: Bench, choices: BenchChoices): void {
+  for (const [name, value] of Object.entries(choices)) {
+    if (!(bench.takes as readonly string[]).includes(name)) {
+      const takes = bench.takes.map((option) => `--${option}`).join(', ');
+      throw new UsageError(`bench ${bench.name} takes no --${name}`, `It takes ${takes}.`);
+    }
+    if (value === 0) {
+      throw new UsageError(`--${name} must be at least 1`);
+    }
   }
 }
 
@@ -106,6 +109,9 @@ async function run(bench: Bench, flags: BenchFlags): Promise<void> {
 function checkWritable(path: string): void {
   try {
     accessSync(existsSync(path) ? path : dirname(path), constants.W_OK);
+    if (existsSync(path) && statSync(path).isDirectory()) {
+      throw Object.assign(new Error('it is a directory'), { code: 'EISDIR' });
+    }
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     throw new UsageError(`--json ${path} cannot be written (${code ?? 'unknown error'})`, '', {
@@ -116,7 +122,7 @@ function checkWritable(path: string): void {
 
 function list(): string {
   return BENCHES.map(
-    ({ name, description, defaults }) =>
-      `${name}: ${description} (${defaults.pages} pages, ${defaults.repeat} repetitions)\n`,
+    ({ name, description, extent, takes }) =>
+      `${name}: ${description} (${extent}; takes ${takes.map((option) => `--${option}`).join(', ')})\n`,
   ).join('');
 }

@@ -18,11 +18,15 @@ const program = new Command('faultline')
 for (const command of [probeCommand(), runCommand(), benchCommand()]) {
   program.addCommand(command);
 }
-for (const command of [program, ...program.commands]) {
+adopt(program);
+
+/** Has a command and those below it report as this file does. */
+function adopt(command: Command): void {
   command.exitOverride();
   command.configureOutput({
     outputError: (text, write) => write(text.replace(/^error: /, 'faultline: ')),
   });
+  command.commands.forEach(adopt);
 }
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

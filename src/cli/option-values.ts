@@ -1,6 +1,8 @@
 import { InvalidArgumentError } from 'commander';
-import type { Pin } from '../machine/machine-config.js';
-import { DEFAULT_SEED, type SourceSpec } from '../source/open-source.js';
+import type { AroundPolicy } from '../fault/around.js';
+import type { Background, Pin } from '../machine/machine-config.js';
+import type { Network } from '../source/network-link.js';
+import { type ContentsSpec, DEFAULT_SEED } from '../source/open-source.js';
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
 
@@ -12,17 +14,6 @@ export function parseSize(text: string): number {
     throw new InvalidArgumentError('A size is a whole number with K, M or G behind it.');
   }
   return bytes;
-}
-
-/** `256M` for 268435456. */
-export function formatSize(bytes: number): string {
-  for (const unit of ['G', 'M', 'K']) {
-    const size = UNITS[unit]!;
-    if (bytes >= size && bytes % size === 0) {
-      return `${bytes / size}${unit}`;
-    }
-  }
-  return String(bytes);
 }
 
 export function parseWhole(text: string): number {
@@ -40,7 +31,7 @@ export function parseSeconds(text: string): number {
 }
 
 /** `zero`, `pattern` or `pattern:SEED`. */
-export function parseSource(text: string): SourceSpec {
+export function parseSource(text: string): ContentsSpec {
   if (text === 'zero') {
     return { kind: 'zero' };
   }
@@ -52,6 +43,28 @@ export function parseSource(text: string): SourceSpec {
     );
   }
   return { kind: 'pattern', seed: value };
+}
+
+const RATES: Readonly<Record<string, number>> = { '': 1, K: 1e3, M: 1e6, G: 1e9, T: 1e12 };
+
+/** `10G:50` → 10 Gbit/s, 50 µs. K, M, G and T are powers of 1000: it is a bit rate. */
+export function parseNetwork(text: string): Network {
+  const [, digits, unit, latency] =
+    /^(\d+(?:\.\d+)?)([KMGT]?)(?::(\d+(?:\.\d+)?))?$/i.exec(text) ?? [];
+  if (digits === undefined) {
+    throw new InvalidArgumentError(
+      'A network is BITS_PER_SECOND[:LATENCY_MICROSECONDS], as 10G:50; K, M, G are powers of 1000.',
+    );
+  }
+  return {
+    bitsPerSecond: Number(digits) * RATES[unit!.toUpperCase()]!,
+    latencyMicroseconds: Number(latency ?? 0),
+  };
+}
+
+/** What `parse` makes of each part of a list with commas. */
+export function listOf<Value>(parse: (text: string) => Value): (text: string) => readonly Value[] {
+  return (text) => [...new Set(text.split(','))].map(parse);
 }
 
 /** `vcpu=0,1;handler=1` */
@@ -67,6 +80,26 @@ export function parsePin(text: string): Pin {
     pin[kind as keyof Pin] = list.split(',').map(Number);
   }
   return pin;
+}
+
+/** `none`, `background` or `background:BYTES_PER_SECOND`. */
+export function parseBackground(text: string): Background | null {
+  if (text === 'none') {
+    return null;
+  }
+  const found = /^background(?::(.+))?$/.exec(text);
+  if (found === null) {
+    throw new InvalidArgumentError('It is none, background or background:BYTES_PER_SECOND.');
+  }
+  return { bytesPerSecond: found[1] === undefined ? null : parseSize(found[1]) };
+}
+
+/** A number of units, or `adaptive`. */
+export function parseAround(text: string): AroundPolicy {
+  if (text !== 'adaptive' && !/^\d{1,15}$/.test(text)) {
+    throw new InvalidArgumentError('A whole number or adaptive is wanted.');
+  }
+  return text === 'adaptive' ? text : Number(text);
 }
 
 /** Collects `--param K=V`, which may be given often. */

@@ -3,13 +3,17 @@ import { UsageError } from '../ffi/errors.js';
 import { BUNDLED_GUESTS } from '../machine/bundled-guests.js';
 import { DELIVERY_NAMES } from '../machine/delivery.js';
 import { type RunOptions, STRATEGIES } from '../machine/machine-config.js';
+import { COLLAPSE_POLICIES } from '../machine/refusals.js';
 import { runGuest } from '../machine/run-guest.js';
-import { BACKINGS } from '../memory/backing.js';
+import { BACKING_KINDS } from '../memory/backing.js';
+import { formatSize } from '../memory/sizes.js';
 import { describeRun } from '../report/run-report.js';
 import { statusOfRun } from './exit-status.js';
 import { interruptible } from './interrupt.js';
 import {
-  formatSize,
+  parseAround,
+  parseBackground,
+  parseNetwork,
   parseParam,
   parsePin,
   parseSeconds,
@@ -20,13 +24,19 @@ import {
 
 interface RunFlags {
   readonly memory: number;
-  readonly backing: keyof typeof BACKINGS;
+  readonly backing: NonNullable<RunOptions['backing']>;
+  readonly reserve: boolean;
   readonly delivery: NonNullable<RunOptions['delivery']>;
   readonly strategy: NonNullable<RunOptions['strategy']>;
   readonly unit?: number;
+  readonly around: NonNullable<RunOptions['around']>;
+  readonly collapse: NonNullable<RunOptions['collapse']>;
+  readonly prefetch: NonNullable<RunOptions['prefetch']> | null;
+  readonly discard: NonNullable<RunOptions['discard']> | null;
   readonly vcpus: number;
   readonly handlers: number;
   readonly source: NonNullable<RunOptions['source']>;
+  readonly network?: NonNullable<RunOptions['network']>;
   readonly pin?: NonNullable<RunOptions['pin']>;
   readonly param?: Readonly<Record<string, string>>;
   readonly timeout: number;
@@ -47,9 +57,14 @@ export function runCommand(): Command {
         .default(256 * MEBIBYTE, formatSize(256 * MEBIBYTE)),
     )
     .addOption(
-      new Option('--backing <KIND>', 'where guest pages come from')
-        .choices(Object.keys(BACKINGS))
-        .default('shmem'),
+      new Option(
+        '--backing <KIND>',
+        `where guest pages come from: ${[...BACKING_KINDS, 'file:PATH', 'file-private:PATH'].join(', ')}`,
+      ).default('shmem'),
+    )
+    .option(
+      '--no-reserve',
+      'takes hugetlb pages as they are needed: the pool can run dry while the guest runs',
     )
     .addOption(
       new Option('--delivery <HOW>', 'how a touch of a missing page reaches us')
@@ -70,6 +85,35 @@ export function runCommand(): Command {
         'bytes brought in per fault, a power of two up to 2M (default: page size)',
       ).argParser(parseSize),
     )
+    .addOption(
+      new Option('--around <N>', 'neighbouring units brought in with each fault, or adaptive')
+        .argParser(parseAround)
+        .default(0),
+    )
+    .addOption(
+      new Option(
+        '--collapse <WHEN>',
+        'makes complete blocks of 2 MiB huge pages: as soon as they are complete, or at the end',
+      )
+        .choices(COLLAPSE_POLICIES)
+        .default('never'),
+    )
+    .addOption(
+      new Option(
+        '--prefetch <WHAT>',
+        'brings missing pages in meanwhile: none, background[:BYTES_PER_SECOND]',
+      )
+        .argParser(parseBackground)
+        .default(null, 'none'),
+    )
+    .addOption(
+      new Option(
+        '--discard <WHAT>',
+        'discards pages at random meanwhile: none, background[:BYTES_PER_SECOND] (64M)',
+      )
+        .argParser(parseBackground)
+        .default(null, 'none'),
+    )
     .addOption(new Option('--vcpus <N>', '1 to 64').argParser(parseWhole).default(1))
     .addOption(
       new Option('--handlers <N>', 'handler threads, for delivery handler')
@@ -82,13 +126,21 @@ export function runCommand(): Command {
         .default({ kind: 'pattern', seed: 1 }, 'pattern:1'),
     )
     .addOption(
+      new Option(
+        '--network <RATE>',
+        'imitates a network that missing pages come over: BITS_PER_SECOND[:LATENCY_MICROSECONDS], as 10G:50; here K, M, G are powers of 1000, for it is a bit rate (default: none)',
+      ).argParser(parseNetwork),
+    )
+    .addOption(
       new Option('--pin <SPEC>', 'threads to CPUs, as vcpu=0,1;handler=1').argParser(parsePin),
     )
     .addOption(
       new Option('--param <K=V>', 'for the image; may be given often').argParser(parseParam),
     )
     .addOption(
-      new Option('--timeout <SECONDS>', 'ends the run').argParser(parseSeconds).default(60),
+      new Option('--timeout <SECONDS>', 'ends the guest; verification afterwards is not counted')
+        .argParser(parseSeconds)
+        .default(60),
     )
     .option('--no-count', 'does not count mmap_lock and context switches, which costs time')
     .option('--json', 'exactly one JSON object on stdout, everything else on stderr')
@@ -119,12 +171,18 @@ async function run(image: string, flags: RunFlags): Promise<number> {
       image,
       memoryBytes: flags.memory,
       backing: flags.backing,
+      reserve: flags.reserve,
+      around: flags.around,
+      collapse: flags.collapse,
+      prefetch: flags.prefetch,
+      discard: flags.discard,
       delivery: flags.delivery,
       strategy: flags.strategy,
       ...(flags.unit !== undefined && { unitBytes: flags.unit }),
       vcpus: flags.vcpus,
       handlers: flags.handlers,
       source: flags.source,
+      network: flags.network ?? null,
       ...(flags.pin !== undefined && { pin: flags.pin }),
       ...(flags.param !== undefined && { params: flags.param }),
       timeoutSeconds: flags.timeout,

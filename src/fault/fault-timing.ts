@@ -32,11 +32,25 @@ export interface FaultTiming {
   readonly resolved: () => void;
 }
 
+const nothing = (): void => undefined;
+
+/** For pages that are brought in outside a fault. */
+export const UNTIMED: FaultTiming = {
+  arrived: nothing,
+  identified: nothing,
+  beforeAllocate: nothing,
+  afterAllocate: nothing,
+  beforeContinue: nothing,
+  afterContinue: nothing,
+  resolved: nothing,
+};
+
 export function createFaultTiming({ resolve, user, allocate }: ThreadHistograms): FaultTiming {
   const clock = monotonicClock(7);
   const { between, costNanoseconds } = clock;
   const stamp = clock.stamp as readonly [() => void, () => void, ...(() => void)[]];
   let countdown = 0;
+  let allocated = false;
   let continued = false;
 
   const stampIfTimed = (point: number): (() => void) => {
@@ -48,17 +62,22 @@ export function createFaultTiming({ resolve, user, allocate }: ThreadHistograms)
     };
   };
   const stampIdentified = stampIfTimed(IDENTIFIED);
+  const stampAllocated = stampIfTimed(AFTER_ALLOCATE);
   const stampContinued = stampIfTimed(AFTER_CONTINUE);
   const stampResolved = stamp[RESOLVED]!;
 
   return {
     arrived: stamp[ARRIVED],
     identified: () => {
+      allocated = false;
       continued = false;
       stampIdentified();
     },
     beforeAllocate: stampIfTimed(BEFORE_ALLOCATE),
-    afterAllocate: stampIfTimed(AFTER_ALLOCATE),
+    afterAllocate: () => {
+      allocated = true;
+      stampAllocated();
+    },
     beforeContinue: stampIfTimed(BEFORE_CONTINUE),
     afterContinue: () => {
       continued = true;
@@ -72,7 +91,7 @@ export function createFaultTiming({ resolve, user, allocate }: ThreadHistograms)
         return;
       }
       countdown = TIMED_FAULT_INTERVAL - 1;
-      if (continued) {
+      if (continued && allocated) {
         const allocating = between(BEFORE_ALLOCATE, AFTER_ALLOCATE) - costNanoseconds;
         const inUserspace =
           between(IDENTIFIED, BEFORE_ALLOCATE) +
@@ -80,6 +99,13 @@ export function createFaultTiming({ resolve, user, allocate }: ThreadHistograms)
           between(AFTER_CONTINUE, RESOLVED) -
           3 * costNanoseconds;
         allocate[bucketOf(Math.max(0, allocating))]! += 1;
+        user[bucketOf(Math.max(0, inUserspace))]! += 1;
+      } else if (continued) {
+        // UFFDIO_COPY allocates by itself: those two points were not passed.
+        const inUserspace =
+          between(IDENTIFIED, BEFORE_CONTINUE) +
+          between(AFTER_CONTINUE, RESOLVED) -
+          2 * costNanoseconds;
         user[bucketOf(Math.max(0, inUserspace))]! += 1;
       }
     },

@@ -3,7 +3,8 @@ import { workerData } from 'node:worker_threads';
 import { counterRow } from '../measure/counters.js';
 import { threadHistograms } from '../measure/histogram.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
-import { openSource, type SourceSpec } from '../source/open-source.js';
+import { openRehearsalSource, openSource, type SourceSpec } from '../source/open-source.js';
+import type { AroundPolicy } from './around.js';
 import { createFaultTiming } from './fault-timing.js';
 import { createHandlerLoop, type HandlerEnd } from './handler-loop.js';
 import { rehearse } from './rehearse.js';
@@ -15,6 +16,7 @@ export interface HandlerWorkerData extends WorkerData {
   readonly memory: GuestMemoryLayout;
   readonly source: SourceSpec;
   readonly strategy: Strategy;
+  readonly around: AroundPolicy;
   readonly uffd: number;
   readonly stopEvent: number;
   /** This thread's row in `counters` and histograms in `histograms`. */
@@ -26,15 +28,24 @@ export interface HandlerWorkerData extends WorkerData {
 const data = workerData as HandlerWorkerData;
 
 function prepare(): () => HandlerEnd {
-  const { memory, uffd, stopEvent, strategy } = data;
+  const { memory, uffd, stopEvent, strategy, around } = data;
   const counters = counterRow(data.counters, data.row);
   const histograms = threadHistograms(data.histograms, data.row);
   const timing = createFaultTiming(histograms);
   const source = openSource(data.source);
-  const caller = 'handler';
-  const resolver = createResolver({ memory, source, uffd, strategy, caller, counters, timing });
+  const resolver = createResolver({
+    memory,
+    source,
+    uffd,
+    strategy,
+    around,
+    caller: 'handler',
+    sleepers: true,
+    counters,
+    timing,
+  });
   const control = new WorkerControl(data.control);
-  rehearse(source, timing, () => undefined, histograms);
+  rehearse(openRehearsalSource(data.source), timing, () => undefined, histograms);
   return createHandlerLoop({ memory, uffd, stopEvent, resolver, control, counters, timing });
 }
 

@@ -1,23 +1,28 @@
 import { constants } from 'node:os';
 import { errno, ioctl, madvise } from '../ffi/libc.js';
 import { ScratchPage } from '../ffi/scratch.js';
-import { WINDOW_BYTES, WindowedMemory } from '../ffi/view.js';
-import { SYSCALLS } from '../measure/counters.js';
+import { WINDOW_BYTES } from '../ffi/view.js';
+import { NEIGHBOURS, SYSCALLS } from '../measure/counters.js';
+import { MemoryChanges } from '../memory/changes.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { AWAITED, CLAIMED, MAPPED, MISSING, PageStates, POISONED } from '../memory/page-states.js';
-import { type PageSource, WORDS_PER_PAGE } from '../source/page-source.js';
+import type { PageSource } from '../source/page-source.js';
 import { MADV_POPULATE_WRITE } from '../uapi/mman.js';
-import {
-  UFFDIO_CONTINUE,
-  UFFDIO_CONTINUE_MODE_DONTWAKE,
-  UFFDIO_WAKE,
-  uffdio_continue,
-  uffdio_range,
-} from '../uapi/userfaultfd.js';
+import { UFFDIO_WAKE, uffdio_range } from '../uapi/userfaultfd.js';
+import { type AroundPolicy, createAround } from './around.js';
 import type { FaultTiming } from './fault-timing.js';
-import { INSTALLED, MEMORY_ERROR, type Outcome, POPULATED, PRESENT, RETRIED } from './outcome.js';
+import { createInstaller, type InstallCause } from './installer.js';
+import {
+  INSTALLED,
+  MEMORY_ERROR,
+  type Outcome,
+  POPULATED,
+  PRESENT,
+  REMAPPED,
+  RETRIED,
+} from './outcome.js';
 
-const { EAGAIN, EEXIST, EINTR } = constants.errno;
+const { EAGAIN, EINTR } = constants.errno;
 
 /** More pages than one instruction can need. */
 const REVISITED_UNITS = 8;
@@ -30,15 +35,21 @@ const REVISITED_UNITS = 8;
 export type Strategy = 'no-slow-gup' | 'no-uffd-wait';
 
 /** Why a page's contents cannot be had. */
-export type MemoryErrorCause = 'source' | 'continue' | 'populate' | 'repeated' | 'poisoned';
+export type MemoryErrorCause = InstallCause | 'populate' | 'repeated' | 'poisoned';
 
 export interface ResolverOptions {
   readonly memory: GuestMemoryLayout;
   readonly source: PageSource;
   readonly uffd: number;
   readonly strategy: Strategy;
-  /** Who calls: a vCPU's own thread, or a handler for vCPUs that sleep in the kernel. */
-  readonly caller: 'vcpu' | 'handler';
+  readonly around: AroundPolicy;
+  /**
+   * Who calls: a vCPU's own thread; a handler for vCPUs that sleep in the kernel; or a thread that
+   * brings pages in before they are asked for, and must wake who sleeps if `sleepers` says so.
+   */
+  readonly caller: 'vcpu' | 'handler' | 'prefetch';
+  /** Whether vCPUs sleep on missing pages: handler delivery. */
+  readonly sleepers: boolean;
   /** The thread's counter row. */
   readonly counters: Float64Array;
   readonly timing: FaultTiming;
@@ -58,31 +69,40 @@ export interface Resolver {
  * koffi. Nothing below allocates.
  */
 export function createResolver(options: ResolverOptions): Resolver {
-  const { source, uffd, strategy, counters, timing } = options;
-  const { guestAddress, aliasAddress, bytes, unitBytes } = options.memory;
+  const { source, uffd, strategy, sleepers, counters, timing } = options;
+  const { guestAddress, bytes, unitBytes } = options.memory;
   const states = new PageStates(options.memory.states);
-  const windows = new WindowedMemory(aliasAddress, bytes).words;
+  const changes = new MemoryChanges(options.memory.changes);
+  const units = bytes / unitBytes;
   const unitsPerWindow = WINDOW_BYTES / unitBytes;
-  const wordsPerUnit = unitBytes / 4;
-  const pagesPerUnit = unitBytes / 4096;
   const isVcpu = options.caller === 'vcpu';
+  const continues = options.memory.backing.fill === 'continue';
+  const around = createAround(options.around, unitBytes);
+  const { most, wanted, brought } = around;
+  const installer = createInstaller({
+    memory: options.memory,
+    source,
+    uffd,
+    wake: sleepers,
+    mostUnits: 1 + most,
+    counters,
+    timing,
+  });
+  const { fill, map } = installer;
 
-  const page = new ScratchPage();
+  const page = new ScratchPage(64);
   const argument = page.address;
-  const { u32, s32 } = page;
+  const { u32 } = page;
   const START = uffdio_range.offset.start >> 2;
   const LENGTH = uffdio_range.offset.len >> 2;
-  const MODE = uffdio_continue.offset.mode >> 2;
-  const RESULT = uffdio_continue.offset.mapped >> 2;
-  // In exit delivery nobody sleeps, so nobody has to be looked for.
-  u32[MODE] = isVcpu ? UFFDIO_CONTINUE_MODE_DONTWAKE : 0;
 
   const failure = { unit: -1, cause: 'source' as MemoryErrorCause, errno: 0 };
   /**
    * The units this thread last found mapped, in a ring: one instruction can need several pages, and
-   * its exits then come in turn.
+   * its exits then come in turn. With each, the change of memory that it was found after.
    */
   const revisited = new Int32Array(REVISITED_UNITS).fill(-1);
+  const revisitedAfter = new Int32Array(REVISITED_UNITS);
   let revisits = 0;
 
   function fail(unit: number, cause: MemoryErrorCause, error: number): Outcome {
@@ -92,109 +112,175 @@ export function createResolver(options: ResolverOptions): Resolver {
     return MEMORY_ERROR;
   }
 
-  function setRange(start: number, length: number): void {
+  /**
+   * Ends claims. UFFDIO_CONTINUE has woken who slept on the units, but one may have fallen asleep
+   * since, if the kernel took the page away again at once, or nothing may have come of the claim.
+   */
+  function publish(
+    first: number,
+    count: number,
+    state: typeof MAPPED | typeof MISSING | typeof POISONED,
+  ): void {
+    let awaited = false;
+    for (let unit = first; unit < first + count; unit++) {
+      awaited = states.publish(unit, state) || awaited;
+    }
+    if (awaited && sleepers) {
+      wake(first, count);
+    }
+  }
+
+  /** Whoever sleeps on these units looks at them again. */
+  function wake(first: number, count: number): void {
+    const start = guestAddress + first * unitBytes;
+    const length = count * unitBytes;
     u32[START] = start; // a store takes a double modulo 2^32
     u32[START + 1] = start / 0x1_0000_0000;
     u32[LENGTH] = length;
-    u32[LENGTH + 1] = 0;
+    u32[LENGTH + 1] = length / 0x1_0000_0000;
+    counters[SYSCALLS]! += 1;
+    ioctl(uffd, UFFDIO_WAKE, argument);
   }
 
-  function install(unit: number): Outcome {
-    const window = windows[(unit / unitsPerWindow) | 0]!;
-    const firstWord = (unit % unitsPerWindow) * wordsPerUnit;
-    timing.beforeAllocate();
-    for (let word = firstWord; word < firstWord + wordsPerUnit; word += WORDS_PER_PAGE) {
-      window[word] = 0; // the kernel allocates the page here, in a fault of the alias mapping
-    }
-    timing.afterAllocate();
-    if (!source.fill(unit * pagesPerUnit, window, firstWord, wordsPerUnit)) {
-      states.publish(unit, POISONED);
-      return fail(unit, 'source', 0);
+  /** Brings in claimed units. A failure of the source is the caller's to publish. */
+  function install(first: number, count: number): Outcome {
+    if (!fill(first, count)) {
+      return MEMORY_ERROR;
     }
     timing.beforeContinue();
-    const outcome = continueUnit(unit);
+    const outcome = map(first, count);
     timing.afterContinue();
-    switch (outcome) {
-      case INSTALLED:
-      case PRESENT:
-        states.publish(unit, MAPPED);
-        break;
-      case RETRIED:
-        states.publish(unit, MISSING);
-        break;
-      default:
-        states.publish(unit, POISONED);
-    }
     return outcome;
   }
 
-  /** 1.4 µs for a page of 4 KiB; a unit of many pages may take several calls. */
-  function continueUnit(unit: number): Outcome {
-    let outcome: Outcome = PRESENT;
-    for (let done = 0; done < unitBytes; ) {
-      setRange(guestAddress + unit * unitBytes + done, unitBytes - done);
-      s32[RESULT] = 0; // the kernel leaves it alone when it fails early
-      s32[RESULT + 1] = 0;
-      counters[SYSCALLS]! += 1;
-      if (ioctl(uffd, UFFDIO_CONTINUE, argument) === 0) {
-        return INSTALLED;
-      }
-      const error = errno();
-      const progress = s32[RESULT + 1]! === 0 ? s32[RESULT]! : 0; // negative errno: no progress
-      if (progress > 0) {
-        done += progress;
-        outcome = INSTALLED;
-      } else if (error === EEXIST) {
-        done += 4096; // somebody else mapped this page of the unit
-      } else if (error === EAGAIN) {
-        return RETRIED; // the address space is changing; pages done so far will say EEXIST
-      } else {
-        return fail(unit, 'continue', error);
+  /** A claimed unit and no other. */
+  function installOne(unit: number): Outcome {
+    const outcome = install(unit, 1);
+    switch (outcome) {
+      case INSTALLED:
+      case PRESENT:
+        publish(unit, 1, MAPPED);
+        return outcome;
+      case RETRIED:
+        publish(unit, 1, MISSING);
+        return outcome;
+      default:
+        publish(unit, 1, POISONED);
+        return fail(unit, installer.failure.cause, installer.failure.errno);
+    }
+  }
+
+  /** A claimed unit, and missing ones next to it as far as they are wanted and contiguous. */
+  function installAround(unit: number): Outcome {
+    const count = 1 + wanted(unit);
+    const lowest = unit - (unit % unitsPerWindow);
+    const highest = Math.min(units, lowest + unitsPerWindow);
+    let first = unit;
+    let end = unit + 1;
+    while (end - first < count && end < highest && states.claim(end) === MISSING) {
+      end++;
+    }
+    while (end - first < count && first > lowest && states.claim(first - 1) === MISSING) {
+      first--;
+    }
+    brought(first, end - first);
+    if (end - first === 1) {
+      return installOne(unit);
+    }
+    const outcome = install(first, end - first);
+    if (outcome === INSTALLED || outcome === PRESENT) {
+      publish(first, end - first, MAPPED);
+      counters[NEIGHBOURS]! += end - first - 1;
+      return outcome;
+    }
+    return settleRun(first, end, unit, outcome === RETRIED ? 0 : installer.failure.mappedBytes);
+  }
+
+  /**
+   * A run that failed, or was to be tried again. What is mapped stays: the guest may have written to
+   * it. Of the rest only what was asked for is insisted on.
+   */
+  function settleRun(first: number, end: number, unit: number, mappedBytes: number): Outcome {
+    const mapped = first + Math.floor(mappedBytes / unitBytes);
+    const torn = mappedBytes % unitBytes === 0 ? -1 : mapped; // in part there, in part not to be had
+    publish(first, mapped - first, MAPPED);
+    for (let other = mapped; other < end; other++) {
+      if (other !== unit) {
+        publish(other, 1, other === torn ? POISONED : MISSING);
       }
     }
+    if (unit < mapped) {
+      return INSTALLED;
+    }
+    if (unit === torn) {
+      publish(unit, 1, POISONED);
+      return fail(unit, installer.failure.cause, installer.failure.errno);
+    }
+    return installOne(unit);
+  }
+
+  /** A message about a unit that is mapped: older than the mapping, or its entry is gone again. */
+  function revisitForSleeper(unit: number): Outcome {
+    let outcome: Outcome = PRESENT;
+    if (continues) {
+      if (!states.claimMapped(unit)) {
+        return RETRIED;
+      }
+      outcome = map(unit, 1) === INSTALLED ? REMAPPED : PRESENT;
+      states.publish(unit, MAPPED);
+    }
+    wake(unit, 1);
     return outcome;
   }
 
   /**
    * An exit for a page that is mapped. The first only lost a race: another thread mapped the page
-   * between the exit and the claim. If it comes again, the kernel cannot reach the page.
+   * between the exit and the claim. If it comes again, and not because memory was changed meanwhile,
+   * the kernel cannot reach the page.
    */
   function revisit(unit: number): Outcome {
-    if (!isVcpu) {
-      setRange(guestAddress + unit * unitBytes, unitBytes);
-      counters[SYSCALLS]! += 1;
-      ioctl(uffd, UFFDIO_WAKE, argument); // the message may be younger than the CONTINUE
-      return PRESENT;
-    }
-    if (!revisited.includes(unit)) {
-      revisited[revisits] = unit;
-      revisits = (revisits + 1) % REVISITED_UNITS;
+    const sequence = changes.sequence;
+    const slot = revisited.indexOf(unit);
+    if (slot < 0 || revisitedAfter[slot] !== sequence) {
+      const free = slot < 0 ? revisits : slot;
+      revisited[free] = unit;
+      revisitedAfter[free] = sequence;
+      revisits = slot < 0 ? (revisits + 1) % REVISITED_UNITS : revisits;
       return PRESENT;
     }
     if (strategy === 'no-uffd-wait') {
       return fail(unit, 'repeated', 0);
     }
+    if (!states.claimMapped(unit)) {
+      return RETRIED; // being discarded
+    }
     counters[SYSCALLS]! += 1;
-    if (madvise(guestAddress + unit * unitBytes, unitBytes, MADV_POPULATE_WRITE) === 0) {
+    const failed = madvise(guestAddress + unit * unitBytes, unitBytes, MADV_POPULATE_WRITE);
+    const error = failed === 0 ? 0 : errno();
+    states.publish(unit, MAPPED);
+    if (error === 0) {
       return POPULATED;
     }
-    const error = errno();
     return error === EINTR || error === EAGAIN ? RETRIED : fail(unit, 'populate', error);
   }
 
   function resolve(unit: number): Outcome {
     const state = states.claim(unit);
     if (state === MISSING) {
-      return install(unit);
+      return most === 0 ? installOne(unit) : installAround(unit);
     }
     if (state === MAPPED) {
-      return revisit(unit);
+      return isVcpu ? revisit(unit) : revisitForSleeper(unit);
     }
     if (state === POISONED) {
       return fail(unit, 'poisoned', 0);
     }
+    if (options.caller === 'prefetch') {
+      return PRESENT;
+    }
     if (!isVcpu) {
-      return PRESENT; // the claimant's CONTINUE wakes every sleeper of the page
+      // The claimant wakes who sleeps on it when it is done, if it knows that somebody does.
+      return states.markAwaited(unit) ? PRESENT : RETRIED;
     }
     states.wait(unit);
     const now = states.stateOf(unit);

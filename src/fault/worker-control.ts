@@ -31,6 +31,13 @@ export class WorkerControl {
     Atomics.notify(this.word, 0);
   }
 
+  /** Sleeps, unless told to stop meanwhile. */
+  sleep(milliseconds: number): void {
+    if (milliseconds > 0) {
+      Atomics.wait(this.word, 0, RUNNING, milliseconds);
+    }
+  }
+
   get stopping(): boolean {
     return Atomics.load(this.word, 0) === STOPPING;
   }

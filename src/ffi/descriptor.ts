@@ -15,9 +15,13 @@ export class Descriptor implements Disposable {
   close(): void {
     if (this.open) {
       this.open = false;
+      this.beforeClose();
       close(this.fd);
     }
   }
+
+  /** For what is to be done with the descriptor last: the number may be another's afterwards. */
+  protected beforeClose(): void {}
 
   [Symbol.dispose](): void {
     this.close();

@@ -35,6 +35,25 @@ export const munmap = bind<[address: number, bytes: number]>(
 export const madvise = bind<[address: number, bytes: number, advice: number]>(
   'int madvise(uintptr_t address, size_t bytes, int advice)',
 );
+/** With `oldBytes` 0 a second mapping of the same shared memory, without a file descriptor for it. */
+export const mremap = bind<
+  [oldAddress: number, oldBytes: number, newBytes: number, flags: number, newAddress: number]
+>(
+  'int64_t mremap(uintptr_t oldAddress, size_t oldBytes, size_t newBytes, int flags, uintptr_t newAddress)',
+);
+export const mlock = bind<[address: number, bytes: number]>(
+  'int mlock(uintptr_t address, size_t bytes)',
+);
+export const munlock = bind<[address: number, bytes: number]>(
+  'int munlock(uintptr_t address, size_t bytes)',
+);
+export const mlock2 = bind<[address: number, bytes: number, flags: number]>(
+  'int mlock2(uintptr_t address, size_t bytes, int flags)',
+);
+/** One byte per page at `vector`: bit 0 says whether the page is in memory, mapped here or not. */
+export const mincore = bind<[address: number, bytes: number, vector: number]>(
+  'int mincore(uintptr_t address, size_t bytes, uintptr_t vector)',
+);
 export const memfd_create = bind<[name: string, flags: number]>(
   'int memfd_create(const char *name, unsigned int flags)',
 );
@@ -44,6 +63,17 @@ export const fallocate = bind<[fd: number, mode: number, offset: number, bytes: 
 );
 export const read = bind<[fd: number, buffer: number, bytes: number]>(
   'int64_t read(int fd, uintptr_t buffer, size_t bytes)',
+);
+/** Copies between address spaces, ours and ours too: EFAULT where a plain access would be SIGBUS. */
+export const process_vm_readv = bind<
+  [pid: number, local: number, locals: number, remote: number, remotes: number, flags: number]
+>(
+  'int64_t process_vm_readv(int pid, uintptr_t local, unsigned long locals, uintptr_t remote, unsigned long remotes, unsigned long flags)',
+);
+export const process_vm_writev = bind<
+  [pid: number, local: number, locals: number, remote: number, remotes: number, flags: number]
+>(
+  'int64_t process_vm_writev(int pid, uintptr_t local, unsigned long locals, uintptr_t remote, unsigned long remotes, unsigned long flags)',
 );
 export const poll = bind<[pollfds: number, count: number, timeoutMilliseconds: number]>(
   'int poll(uintptr_t pollfds, unsigned long count, int timeoutMilliseconds)',
@@ -62,6 +92,12 @@ export const syscall = bind<
 export const syscallWithString = bind<[number: number, text: string, b: number]>(
   'int64_t syscall(int64_t number, const char *text, int64_t b)',
 );
+/** fsconfig(2) with a name and a value. */
+export const fsconfigString = bind<
+  [number: number, fd: number, command: number, key: string, value: string, aux: number]
+>(
+  'int64_t syscall(int64_t number, int64_t fd, int64_t command, const char *key, const char *value, int64_t aux)',
+);
 /** Returns an errno itself, not -1. */
 export const pthread_sigmask = bind<[how: number, set: number, previous: number]>(
   'int pthread_sigmask(int how, uintptr_t set, uintptr_t previous)',
@@ -78,6 +114,11 @@ export const memcmp = bind<[a: number, b: number, bytes: number]>(
 export const clock_gettime = bind<[clock: number, timespec: number]>(
   'int clock_gettime(int clock, uintptr_t timespec)',
 );
+/** Returns an errno itself, not -1. `remaining` may be 0. */
+export const clock_nanosleep = bind<
+  [clock: number, flags: number, request: number, remaining: number]
+>('int clock_nanosleep(int clock, int flags, uintptr_t request, uintptr_t remaining)');
+export const sched_yield = bind<[]>('int sched_yield()');
 export const getrusage = bind<[who: number, usage: number]>(
   'int getrusage(int who, uintptr_t usage)',
 );

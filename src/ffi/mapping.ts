@@ -1,6 +1,16 @@
-import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../uapi/mman.js';
+import {
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  MREMAP_FIXED,
+  MREMAP_MAYMOVE,
+  PROT_NONE,
+  PROT_READ,
+  PROT_WRITE,
+} from '../uapi/mman.js';
 import { SyscallError } from './errors.js';
-import { errno, mmap, munmap } from './libc.js';
+import { errno, mmap, mremap, munmap } from './libc.js';
 
 /** An owned mapping of memory; unmapped by `close()`, which may be called twice. */
 export class Mapping implements Disposable {
@@ -32,6 +42,61 @@ export class Mapping implements Disposable {
       throw new SyscallError(`mmap of ${bytes} bytes`, errno(), hint);
     }
     return new Mapping(address, bytes);
+  }
+
+  /**
+   * The same at an address that is a multiple of `alignment`, a power of two. Only then can huge
+   * pages of that size be mapped in it.
+   */
+  static aligned(
+    bytes: number,
+    alignment: number,
+    prot: number,
+    flags: number,
+    fd: number,
+    hint?: string,
+  ): Mapping {
+    using room = Mapping.reserve(bytes + alignment);
+    const address = Math.ceil(room.address / alignment) * alignment;
+    room.keep(address, bytes);
+    const mapped = mmap(address, bytes, prot, flags | MAP_FIXED, fd, 0);
+    if (mapped === -1) {
+      const error = errno();
+      munmap(address, bytes);
+      throw new SyscallError(`mmap of ${bytes} bytes`, error, hint ?? 'Ask for less memory.');
+    }
+    return new Mapping(address, bytes);
+  }
+
+  /** A second mapping of the same shared memory, aligned likewise: for memory that has no file. */
+  duplicate(alignment: number): Mapping {
+    using room = Mapping.reserve(this.bytes + alignment);
+    const address = Math.ceil(room.address / alignment) * alignment;
+    room.keep(address, this.bytes);
+    const flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+    if (mremap(this.address, 0, this.bytes, flags, address) === -1) {
+      const error = errno();
+      munmap(address, this.bytes);
+      throw new SyscallError(`mremap of ${this.bytes} bytes`, error, 'Ask for less memory.');
+    }
+    return new Mapping(address, this.bytes);
+  }
+
+  /** Address space without memory behind it. */
+  private static reserve(bytes: number): Mapping {
+    return Mapping.create(bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+  }
+
+  /** Unmaps all but a part, which is somebody else's from now on. */
+  private keep(address: number, bytes: number): void {
+    this.open = false;
+    const end = address + bytes;
+    if (address > this.address) {
+      munmap(this.address, address - this.address);
+    }
+    if (end < this.address + this.bytes) {
+      munmap(end, this.address + this.bytes - end);
+    }
   }
 
   /** Private zeroed memory for arguments and buffers. */

@@ -2,7 +2,8 @@ import { constants } from 'node:os';
 import { SyscallError } from '../ffi/errors.js';
 import { errno, ioctl } from '../ffi/libc.js';
 
-const { EBADF, EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, ENOTTY, EEXIST, EBUSY } = constants.errno;
+const { EBADF, EFAULT, EINTR, EINVAL, EMFILE, ENFILE, ENOMEM, ENOTTY, EEXIST, EBUSY } =
+  constants.errno;
 
 /** What an errno of a KVM ioctl most often means. */
 const HINTS: Readonly<Record<number, string>> = {
@@ -26,10 +27,15 @@ const HINTS: Readonly<Record<number, string>> = {
  * @throws SyscallError naming the ioctl, its errno and what that usually means
  */
 export function kvmIoctl(name: string, fd: number, request: number, argument: number): number {
-  const result = ioctl(fd, request, argument);
-  if (result < 0) {
+  for (;;) {
+    const result = ioctl(fd, request, argument);
+    if (result >= 0) {
+      return result;
+    }
     const error = errno();
-    throw new SyscallError(name, error, HINTS[error] ?? '');
+    if (error !== EINTR) {
+      throw new SyscallError(name, error, HINTS[error] ?? '');
+    }
+    // A signal for this process came while KVM waited for something: KVM_CREATE_VM takes milliseconds.
   }
-  return result;
 }

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { UsageError } from '../ffi/errors.js';
-import type { SourceSpec } from '../source/open-source.js';
+import type { ContentsSpec } from '../source/open-source.js';
 import type { PageSource } from '../source/page-source.js';
 import { WORKLOAD_START } from './guest-physical-map.js';
 import {
@@ -10,6 +10,7 @@ import {
   TOUCH_PARAMETERS,
   type TouchReport,
   touchedContents,
+  touchesPage,
 } from './touch-guest.js';
 
 /** What a run of an image is given, and what it must leave behind. */
@@ -27,6 +28,8 @@ export interface Workload {
    * source. Null instead of the function: this image's memory cannot be verified.
    */
   readonly contents: ((page: number) => PageSource | null) | null;
+  /** GPAs between which pages may be discarded while it runs; null where it would lose something. */
+  readonly discardable: { readonly start: number; readonly end: number } | null;
   /** Judges the report words of all vCPUs, which have ended. */
   readonly judge: (reports: readonly Uint32Array[]) => Judgement;
 }
@@ -49,13 +52,11 @@ export interface BundledGuest {
   readonly parameters: Readonly<Record<string, string>>;
   plan(
     given: Readonly<Record<string, string>>,
-    source: SourceSpec,
+    source: ContentsSpec,
     memoryBytes: number,
     vcpus: number,
   ): Workload;
 }
-
-const FIRST_PAGE = WORKLOAD_START / 4096;
 
 const NOTHING_TO_JUDGE: Judgement = { visits: null, complaint: null, maxCycles: null };
 
@@ -71,6 +72,7 @@ export const BUNDLED_GUESTS: readonly BundledGuest[] = [
       pagesTouched: null,
       touches: () => false,
       contents: () => null, // it writes no memory but its own
+      discardable: null,
       judge: () => NOTHING_TO_JUDGE,
     }),
   },
@@ -81,14 +83,15 @@ export const BUNDLED_GUESTS: readonly BundledGuest[] = [
     parameters: TOUCH_PARAMETERS,
     plan: (given, source, memoryBytes, vcpus) => {
       const parameters = parseTouch(given, memoryBytes);
-      const { pages, order, writePercent, passes, share, seed, stride } = parameters;
+      const { pages, order, writePercent, passes, share, seed, stride, every } = parameters;
       const visits = pages * passes * (share === 'overlap' ? vcpus : 1);
       return {
         parameterBlock: encodeTouch(parameters, source),
-        parameters: { pages, order, write: writePercent, passes, share, seed, stride },
+        parameters: { pages, order, write: writePercent, passes, share, seed, stride, every },
         pagesTouched: pages,
-        touches: (page) => page >= FIRST_PAGE && page < FIRST_PAGE + pages,
+        touches: (page) => touchesPage(parameters, page),
         contents: touchedContents(parameters, source),
+        discardable: writePercent === 0 ? { start: WORKLOAD_START, end: memoryBytes } : null,
         judge: (reports) => judgeTouch(reports.map(decodeTouch), visits),
       };
     },
@@ -122,6 +125,7 @@ export function planUnknown(given: Readonly<Record<string, string>>): Workload {
     pagesTouched: null,
     touches: () => false,
     contents: null,
+    discardable: null,
     judge: () => NOTHING_TO_JUDGE,
   };
 }

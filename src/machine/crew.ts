@@ -1,6 +1,8 @@
 import { EventEmitter, once } from 'node:events';
 import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
+import type { ChoreWorkerData } from '../fault/chore-worker.js';
+import type { ChoreEnd, ChoreSpec } from '../fault/chores.js';
 import type { HandlerEnd } from '../fault/handler-loop.js';
 import type { HandlerWorkerData } from '../fault/handler-worker.js';
 import {
@@ -13,7 +15,9 @@ import { kickThread } from '../ffi/thread.js';
 import { RunPage } from '../kvm/run-page.js';
 import { COUNTER_ROW_BYTES } from '../measure/counters.js';
 import { allocateHistograms } from '../measure/histogram.js';
-import type { PerfEvents } from '../measure/perf-counters.js';
+import { type PerfEvents, perfEvents } from '../measure/perf-counters.js';
+import { allocateLink, closeLink } from '../source/network-link.js';
+import type { SourceSpec } from '../source/open-source.js';
 import type { VcpuWorkerData, VcpuWorkerEnd } from '../vcpu/vcpu-worker.js';
 import type { Machine } from './machine.js';
 
@@ -25,6 +29,7 @@ const KICK_INTERVAL_MILLISECONDS = 5;
 export type Finish<End> = FinishedMessage<End> & { readonly index: number };
 
 const VCPU_WORKER = new URL('../vcpu/vcpu-worker.js', import.meta.url);
+const CHORE_WORKER = new URL('../fault/chore-worker.js', import.meta.url);
 const HANDLER_WORKER = new URL('../fault/handler-worker.js', import.meta.url);
 
 /** One worker thread, as the main thread follows it. */
@@ -76,7 +81,10 @@ export class Crew {
   private readonly machine: Machine;
   private readonly vcpus: readonly CrewMember<VcpuWorkerEnd>[];
   private readonly handlers: readonly CrewMember<HandlerEnd>[];
+  private readonly chores: readonly CrewMember<ChoreEnd>[];
   private readonly pages: readonly RunPage[];
+  /** The network that the workers share, or null. */
+  private readonly link: SharedArrayBuffer | null;
   private readonly onConsole: (text: string, vcpu: number) => void;
   private readonly changes = new EventEmitter();
 
@@ -87,19 +95,25 @@ export class Crew {
     setFlagsFromString('--expose-gc'); // for the workers: see run-worker.ts
     const { config, delivery } = machine;
     const handlerCount = delivery.handled ? config.handlers : 0;
-    const threads = config.vcpus + handlerCount;
+    const specs = choresOf(machine);
+    const threads = config.vcpus + handlerCount + specs.length;
     this.counters = new SharedArrayBuffer(threads * COUNTER_ROW_BYTES);
     this.histograms = allocateHistograms(threads);
     this.pages = machine.vcpus.map(({ runPage }) => new RunPage(runPage.address, runPage.bytes));
+    this.link = config.network === null ? null : allocateLink();
+    const source: SourceSpec =
+      config.network === null || this.link === null
+        ? config.source
+        : { kind: 'network', of: config.source, ...config.network, link: this.link };
     const shared = {
       control: this.control.buffer,
       counters: this.counters,
       histograms: this.histograms,
       perf,
       memory: machine.memory.layout,
-      source: config.source,
+      source,
       strategy: config.strategy,
-      uffd: machine.uffd?.fd ?? -1,
+      around: config.around,
     };
     this.vcpus = machine.vcpus.map((vcpu, index) => {
       const data: VcpuWorkerData = {
@@ -107,7 +121,7 @@ export class Crew {
         vcpu: vcpu.fd,
         runPageAddress: vcpu.runPage.address,
         runPageBytes: vcpu.runPage.bytes,
-        trapped: delivery.trapped,
+        trap: delivery.trapped ? machine.trap : null,
         row: index,
         cpu: pinned(config.pin.vcpu, index),
       };
@@ -116,14 +130,27 @@ export class Crew {
     this.handlers = Array.from({ length: handlerCount }, (_, index) => {
       const data: HandlerWorkerData = {
         ...shared,
+        uffd: machine.uffd?.fd ?? -1,
         stopEvent: machine.stopHandlers.fd,
         row: config.vcpus + index,
         cpu: pinned(config.pin.handler, index),
       };
       return new CrewMember<HandlerEnd>(index, HANDLER_WORKER, data);
     });
+    this.chores = specs.map((chore, index) => {
+      const data: ChoreWorkerData = {
+        ...shared,
+        perf: perfEvents(false),
+        chore,
+        trap: machine.trap,
+        row: config.vcpus + handlerCount + index,
+        cpu: null,
+      };
+      return new CrewMember<ChoreEnd>(index, CHORE_WORKER, data);
+    });
   }
 
+  /** Those that run the guest or serve its faults; they come first in `counters`. */
   get threads(): number {
     return this.vcpus.length + this.handlers.length;
   }
@@ -135,6 +162,15 @@ export class Crew {
 
   get handlerFinishes(): readonly Finish<HandlerEnd>[] {
     return finishesOf(this.handlers);
+  }
+
+  /** What was done in the background. */
+  get choreFinishes(): readonly (Finish<ChoreEnd> & { readonly chore: ChoreSpec['kind'] })[] {
+    const specs = choresOf(this.machine);
+    return finishesOf(this.chores).map((finish) => ({
+      ...finish,
+      chore: specs[finish.index]!.kind,
+    }));
   }
 
   /**
@@ -193,6 +229,9 @@ export class Crew {
    */
   async stop(): Promise<void> {
     this.control.stop();
+    if (this.link !== null) {
+      closeLink(this.link); // whoever waits for a transfer has his pages at once
+    }
     for (const member of this.members) {
       if (member.threadId === 0) {
         // Still loading its code, which takes seconds where many are. It has not run the guest and,
@@ -205,6 +244,7 @@ export class Crew {
     await this.settle(this.vcpus, () => this.kick(), 'vCPU');
     this.machine.stopHandlers.signal();
     await this.settle(this.handlers, () => undefined, 'handler');
+    await this.settle(this.chores, () => undefined, 'chore');
     for (const member of this.members) {
       member.worker?.postMessage('leave');
     }
@@ -278,7 +318,7 @@ export class Crew {
   }
 
   private get members(): readonly CrewMember<unknown>[] {
-    return [...this.vcpus, ...this.handlers];
+    return [...this.vcpus, ...this.handlers, ...this.chores];
   }
 
   private async until(condition: () => boolean): Promise<void> {
@@ -286,6 +326,21 @@ export class Crew {
       await once(this.changes, 'change');
     }
   }
+}
+
+/** What is to be done in the background of a machine's run. */
+export function choresOf({ config, workload }: Machine): ChoreSpec[] {
+  const specs: ChoreSpec[] = [];
+  if (config.prefetch !== null) {
+    specs.push({ kind: 'prefetch', ...config.prefetch });
+  }
+  if (config.discard !== null && workload.discardable !== null) {
+    specs.push({ kind: 'discard', ...config.discard, ...workload.discardable });
+  }
+  if (config.collapse === 'complete') {
+    specs.push({ kind: 'collapse' });
+  }
+  return specs;
 }
 
 function endedWell({ vcpu }: VcpuWorkerEnd): boolean {

@@ -1,11 +1,12 @@
-import type { Backing } from '../memory/backing.js';
+import type { BackingTraits } from '../memory/backing.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
-import { UFFD_FEATURE_POISON, UFFD_FEATURE_SIGBUS } from '../uapi/userfaultfd.js';
+import { markerFeatures, type Trap, trapMissing } from '../memory/trap.js';
 import { Userfaultfd } from '../uffd/userfaultfd.js';
+import { whyNoDelivery } from './refusals.js';
 
 /** How a touch of a missing page reaches us. */
-export type DeliveryName = 'kernel' | 'handler' | 'exit';
-export const DELIVERY_NAMES: readonly DeliveryName[] = ['kernel', 'handler', 'exit'];
+export const DELIVERY_NAMES = ['kernel', 'handler', 'exit'] as const;
+export type DeliveryName = (typeof DELIVERY_NAMES)[number];
 
 /** What reports a missing page to userspace. */
 export type ReportedBy = 'none' | 'message' | 'trap-marker' | 'memory-fault';
@@ -21,18 +22,6 @@ export interface Delivery {
   readonly handled: boolean;
   /** Every page is put into the page cache before the guest starts. */
   readonly prefilled: boolean;
-  /**
-   * Makes guest memory ready before anything is resident.
-   *
-   * @returns the userfaultfd it is registered with, owned by the caller, or null
-   */
-  prepare(memory: GuestMemory): Userfaultfd | null;
-}
-
-/** Features of the userfaultfd that exit delivery needs. SIGBUS makes it fail closed: a page that
- * lost its marker is EFAULT, not a zero page and not a hang. */
-function exitFeatures(backing: Backing): number {
-  return backing.uffdFeatures | UFFD_FEATURE_POISON | UFFD_FEATURE_SIGBUS;
 }
 
 export const DELIVERIES: Readonly<Record<DeliveryName, Delivery>> = {
@@ -44,7 +33,6 @@ export const DELIVERIES: Readonly<Record<DeliveryName, Delivery>> = {
     trapped: false,
     handled: false,
     prefilled: true,
-    prepare: () => null,
   },
   handler: {
     name: 'handler',
@@ -53,7 +41,6 @@ export const DELIVERIES: Readonly<Record<DeliveryName, Delivery>> = {
     trapped: false,
     handled: true,
     prefilled: false,
-    prepare: (memory) => register(memory, memory.backing.uffdFeatures),
   },
   exit: {
     name: 'exit',
@@ -62,29 +49,19 @@ export const DELIVERIES: Readonly<Record<DeliveryName, Delivery>> = {
     trapped: true,
     handled: false,
     prefilled: false,
-    prepare: (memory) => {
-      const uffd = register(memory, exitFeatures(memory.backing));
-      try {
-        uffd.poisonRange(memory.layout.guestAddress, memory.layout.bytes);
-        return uffd;
-      } catch (error) {
-        uffd.close();
-        throw error;
-      }
-    },
   },
 };
 
-function register(memory: GuestMemory, features: number): Userfaultfd {
-  const uffd = Userfaultfd.open(features);
-  try {
-    const { guestAddress, bytes } = memory.layout;
-    uffd.register(guestAddress, bytes, memory.backing.uffdModes);
-    return uffd;
-  } catch (error) {
-    uffd.close();
-    throw error;
-  }
+/**
+ * Makes guest memory, of which nothing is mapped yet, ready for a delivery.
+ *
+ * @returns its userfaultfd, owned by the caller, and how it traps; null where nothing is trapped
+ */
+export function prepareMemory(
+  memory: GuestMemory,
+  { trapped, handled }: Delivery,
+): { readonly uffd: Userfaultfd; readonly trap: Trap } | null {
+  return trapped || handled ? trapMissing(memory, trapped) : null;
 }
 
 /**
@@ -92,10 +69,13 @@ function register(memory: GuestMemory, features: number): Userfaultfd {
  *
  * @throws UnsupportedError when userfaultfd cannot be used at all
  */
-export function chooseDelivery(backing: Backing): { delivery: Delivery; why: string } {
-  using uffd = Userfaultfd.open();
-  const wanted = exitFeatures(backing);
-  if ((uffd.offered & wanted) === wanted) {
+export function chooseDelivery(backing: BackingTraits): { delivery: Delivery; why: string } {
+  const refusal = whyNoDelivery(backing, 'exit');
+  if (refusal !== null) {
+    return { delivery: DELIVERIES.kernel, why: refusal };
+  }
+  const wanted = markerFeatures(backing);
+  if ((Userfaultfd.offered() & wanted) === wanted) {
     return {
       delivery: DELIVERIES.exit,
       why: 'this kernel has UFFDIO_POISON and UFFD_FEATURE_SIGBUS, so a missing page ends KVM_RUN with its address and no thread sleeps',

@@ -1,20 +1,53 @@
 import type { HandlerEnd } from '../fault/handler-loop.js';
+import type { Installer } from '../fault/installer.js';
 import type { MemoryErrorCause, Resolver } from '../fault/resolver.js';
-import { errnoName } from '../ffi/errors.js';
+import { type ErrorReport, errnoName } from '../ffi/errors.js';
+import { readHugetlbPool } from '../memory/hugetlb-pool.js';
 import type { VcpuEnd } from '../vcpu/run-loop.js';
+import type { Crew } from './crew.js';
 import type { Machine } from './machine.js';
 import type { RunError } from './run-result.js';
 
 const CAUSES: Readonly<Record<MemoryErrorCause, string>> = {
   source: 'its source could not supply it',
-  continue: 'UFFDIO_CONTINUE could not map it',
+  allocate: 'no memory could be had for it',
+  map: 'it could not be mapped',
   populate: 'MADV_POPULATE_WRITE could not bring it back',
   repeated: 'it was continued and is missing again, which no-uffd-wait takes for a memory error',
   poisoned: 'it had failed before',
 };
 
+/** Why memory could not be filled beforehand; null if it was. */
+export function explainUnfilled(machine: Machine, unit: number | null): RunError | null {
+  return unit === null ? null : memoryError(machine, { unit, ...machine.installer.failure }, '');
+}
+
+/** What went wrong in a crew that has ended, or null. */
+export function failureOf(machine: Machine, crew: Crew): RunError | null {
+  if (crew.failure !== null) {
+    return asRunError(crew.failure);
+  }
+  for (const { index, end } of crew.vcpuFinishes) {
+    const error = explainVcpuEnd(machine, index, end.vcpu);
+    if (error !== null) {
+      return error;
+    }
+  }
+  for (const { end } of crew.handlerFinishes) {
+    const error = explainHandlerEnd(machine, end);
+    if (error !== null) {
+      return error;
+    }
+  }
+  return null;
+}
+
+function asRunError({ code, message, hint }: ErrorReport): RunError {
+  return { code, message, hint };
+}
+
 /** Why a vCPU that has ended did not end well; null if it did, or was only told to stop. */
-export function explainVcpuEnd(machine: Machine, index: number, end: VcpuEnd): RunError | null {
+function explainVcpuEnd(machine: Machine, index: number, end: VcpuEnd): RunError | null {
   switch (end.reason) {
     case 'halted':
     case 'stopped':
@@ -49,10 +82,17 @@ export function explainVcpuEnd(machine: Machine, index: number, end: VcpuEnd): R
 }
 
 /** Why a handler ended before it was told to, or null. */
-export function explainHandlerEnd(machine: Machine, end: HandlerEnd): RunError | null {
+function explainHandlerEnd(machine: Machine, end: HandlerEnd): RunError | null {
   return end.reason === 'memory-error' ? memoryError(machine, end.failure, '') : null;
 }
 
+/** Why an installer's last call failed. */
+export function describeInstallFailure({ failure }: Installer): string {
+  const errno = failure.errno === 0 ? '' : ` (${errnoName(failure.errno)})`;
+  return `${CAUSES[failure.cause]}${errno}`;
+}
+
+/** A unit that could not be brought in. */
 function memoryError(machine: Machine, failure: Resolver['failure'], who: string): RunError {
   const { unitBytes, guestAddress } = machine.memory.layout;
   const gpa = failure.unit * unitBytes;
@@ -60,8 +100,20 @@ function memoryError(machine: Machine, failure: Resolver['failure'], who: string
   return {
     code: 'memory-error',
     message: `${who}no contents for GPA ${hex(gpa)} (HVA ${hex(guestAddress + gpa)}): ${CAUSES[failure.cause]}${errno}`,
-    hint: '',
+    hint: hintFor(machine, failure),
   };
+}
+
+function hintFor({ memory, config }: Machine, { cause }: Resolver['failure']): string {
+  if (!memory.backing.hugetlb || !['allocate', 'map', 'poisoned'].includes(cause)) {
+    return '';
+  }
+  const pool = readHugetlbPool(memory.backing.pageBytes);
+  const found =
+    pool === null
+      ? ''
+      : `${pool.free} of ${pool.total} pages are free, ${pool.reserved} of them reserved. `;
+  return `${found}${config.reserve ? 'Another process took pages of the hugetlb pool.' : 'Without --no-reserve the run would not have begun.'}`;
 }
 
 function whereabouts(machine: Machine, index: number): string {

@@ -1,15 +1,26 @@
 import { cpus } from 'node:os';
+import type { AroundPolicy } from '../fault/around.js';
 import type { Strategy } from '../fault/resolver.js';
 import { UsageError } from '../ffi/errors.js';
-import { BACKINGS, type BackingKind } from '../memory/backing.js';
-import { DEFAULT_SEED, type SourceSpec } from '../source/open-source.js';
+import type { BackingName } from '../memory/backing.js';
+import { findBacking } from '../memory/open-backing.js';
+import { formatSize } from '../memory/sizes.js';
+import type { Network } from '../source/network-link.js';
+import { type ContentsSpec, DEFAULT_SEED } from '../source/open-source.js';
 import { DELIVERY_NAMES, type DeliveryName } from './delivery.js';
 import { MAX_MEMORY_BYTES, MIN_MEMORY_BYTES } from './guest-physical-map.js';
+import { COLLAPSE_POLICIES, type CollapsePolicy, whyRefused } from './refusals.js';
 
 /** CPUs that threads are pinned to: thread k of a kind to entry k, modulo the length. */
 export interface Pin {
   readonly vcpu?: readonly number[];
   readonly handler?: readonly number[];
+}
+
+/** Something done to guest memory in the background. */
+export interface Background {
+  /** Null: as fast as it goes, but for `discard` 64 MiB a second. */
+  readonly bytesPerSecond: number | null;
 }
 
 /** What a run is asked for. Only the image is needed; the defaults are those of the command line. */
@@ -19,19 +30,34 @@ export interface RunOptions {
   /** Guest RAM in bytes, a multiple of the fault unit. Default 256 MiB. */
   readonly memoryBytes?: number;
   /** Default `shmem`. */
-  readonly backing?: BackingKind;
+  readonly backing?: BackingName;
+  /** Whether a hugetlb backing reserves its pages at once. Default true. */
+  readonly reserve?: boolean;
   /** Default `auto`: the cheapest that is correct on this host. */
   readonly delivery?: DeliveryName | 'auto';
   /** Default `no-slow-gup`. */
   readonly strategy?: Strategy;
   /** Bytes brought in per fault: a power of two, the backing's page size to 2 MiB. */
   readonly unitBytes?: number;
+  /** Neighbouring units brought in with each fault. Default 0. */
+  readonly around?: AroundPolicy;
+  /** When complete blocks of 2 MiB are made huge pages again. Default `never`. */
+  readonly collapse?: CollapsePolicy;
+  /** Brings the missing units in while the guest runs, in the order of their addresses. */
+  readonly prefetch?: Background | null;
+  /** Discards units at random places while the guest runs: for a guest that writes nothing. */
+  readonly discard?: Background | null;
   /** 1 to 64. Default 1. */
   readonly vcpus?: number;
   /** Handler threads, for delivery `handler`: 1 to 64. Default 1. */
   readonly handlers?: number;
   /** Default: the pattern with seed 1. */
-  readonly source?: SourceSpec;
+  readonly source?: ContentsSpec;
+  /**
+   * The network that missing pages come over while the guest runs, imitated. What is brought in
+   * before that does not. Default null: none.
+   */
+  readonly network?: Network | null;
   readonly pin?: Pin;
   /** Parameters of the image, as text. */
   readonly params?: Readonly<Record<string, string>>;
@@ -61,13 +87,19 @@ export interface Progress {
 export interface MachineConfig {
   readonly image: string;
   readonly memoryBytes: number;
-  readonly backing: BackingKind;
+  readonly backing: BackingName;
+  readonly reserve: boolean;
   readonly delivery: DeliveryName | 'auto';
   readonly strategy: Strategy;
   readonly unitBytes: number;
+  readonly around: AroundPolicy;
+  readonly collapse: CollapsePolicy;
+  readonly prefetch: Background | null;
+  readonly discard: Background | null;
   readonly vcpus: number;
   readonly handlers: number;
-  readonly source: SourceSpec;
+  readonly source: ContentsSpec;
+  readonly network: Network | null;
   readonly pin: Pin;
   readonly params: Readonly<Record<string, string>>;
   readonly timeoutSeconds: number;
@@ -77,20 +109,22 @@ export interface MachineConfig {
 export const STRATEGIES: readonly Strategy[] = ['no-slow-gup', 'no-uffd-wait'];
 export const MAX_VCPUS = 64;
 export const MAX_HANDLERS = 64;
-const MAX_UNIT_BYTES = 2 * 2 ** 20;
+/** Unless told otherwise: as fast as it goes is faster than a guest can take. */
+const DISCARD_BYTES_PER_SECOND = 64 * 2 ** 20;
+/** Neighbours of a fault: what fits into 64 MiB is refused by whoever knows the unit. */
+const MAX_AROUND = 16383;
+/** A page takes half a minute: slower than anything that memory would be brought in over. */
+const LEAST_BITS_PER_SECOND = 1000;
+const MOST_BITS_PER_SECOND = 1e15;
+const MOST_LATENCY_MICROSECONDS = 60_000_000;
 
 /** @throws UsageError naming the option that cannot be used */
 export function completeConfig(options: RunOptions): MachineConfig {
-  const backing = oneOf('--backing', options.backing ?? 'shmem', Object.keys(BACKINGS));
-  const { pageBytes } = BACKINGS[backing];
-  const unitBytes = options.unitBytes ?? pageBytes;
-  if (
-    !Number.isInteger(Math.log2(unitBytes)) ||
-    unitBytes < pageBytes ||
-    unitBytes > MAX_UNIT_BYTES
-  ) {
+  const backing = findBacking(options.backing ?? 'shmem');
+  const unitBytes = options.unitBytes ?? backing.pageBytes;
+  if (!Number.isInteger(Math.log2(unitBytes)) || unitBytes < 4096) {
     throw new UsageError(
-      `--unit ${unitBytes} is not a power of two from ${pageBytes} to ${MAX_UNIT_BYTES} bytes`,
+      `--unit ${unitBytes} is not a power of two from 4096 on`,
       'Use 4K, 8K, … 2M.',
     );
   }
@@ -103,6 +137,29 @@ export function completeConfig(options: RunOptions): MachineConfig {
   if (memoryBytes % Math.max(unitBytes, 4096) !== 0) {
     throw new UsageError(
       `--memory ${memoryBytes} is not a multiple of the fault unit of ${unitBytes} bytes`,
+      `Ask for a multiple of ${formatSize(unitBytes)}.`,
+    );
+  }
+  const delivery = oneOf('--delivery', options.delivery ?? 'auto', ['auto', ...DELIVERY_NAMES]);
+  const around = options.around === 'adaptive' ? 'adaptive' : checkAround(options.around ?? 0);
+  const collapse = oneOf('--collapse', options.collapse ?? 'never', COLLAPSE_POLICIES);
+  const discard = checkBackground('--discard', options.discard, DISCARD_BYTES_PER_SECOND);
+  const prefetch = checkBackground('--prefetch', options.prefetch, null);
+  const network = checkNetwork(options.network ?? null);
+  const reserve = options.reserve ?? true;
+  const refusal = whyRefused(backing, {
+    ...(delivery !== 'auto' && { delivery }),
+    unitBytes,
+    around,
+    collapse,
+    prefetch: prefetch !== null,
+    network: network !== null,
+    discard: discard !== null,
+    reserve,
+  });
+  if (refusal !== null) {
+    throw new UsageError(
+      `${refusal.flag} cannot be used as given with --backing ${backing.name}: ${refusal.reason}`,
     );
   }
   const pin = options.pin ?? {};
@@ -120,13 +177,19 @@ export function completeConfig(options: RunOptions): MachineConfig {
   return {
     image: options.image,
     memoryBytes,
-    backing,
-    delivery: oneOf('--delivery', options.delivery ?? 'auto', ['auto', ...DELIVERY_NAMES]),
+    backing: backing.name as BackingName,
+    reserve,
+    delivery,
     strategy: oneOf('--strategy', options.strategy ?? 'no-slow-gup', STRATEGIES),
     unitBytes,
+    around,
+    collapse,
+    prefetch,
+    discard,
     vcpus: within('--vcpus', options.vcpus ?? 1, MAX_VCPUS),
     handlers: within('--handlers', options.handlers ?? 1, MAX_HANDLERS),
     source: checkSource(options.source ?? { kind: 'pattern', seed: DEFAULT_SEED }),
+    network,
     pin,
     params: options.params ?? {},
     timeoutSeconds,
@@ -141,11 +204,54 @@ function oneOf<Name extends string>(flag: string, value: Name, names: readonly s
   return value;
 }
 
-function checkSource(source: SourceSpec): SourceSpec {
+function checkAround(neighbours: number): number {
+  if (!Number.isInteger(neighbours) || neighbours < 0 || neighbours > MAX_AROUND) {
+    throw new UsageError(
+      `--around ${neighbours} is neither a whole number from 0 to ${MAX_AROUND} nor adaptive`,
+    );
+  }
+  return neighbours;
+}
+
+function checkBackground(
+  flag: string,
+  background: Background | null | undefined,
+  fallback: number | null,
+): Background | null {
+  if (!background) {
+    return null;
+  }
+  const { bytesPerSecond } = background;
+  if (bytesPerSecond !== null && !(bytesPerSecond > 0)) {
+    throw new UsageError(`${flag} background:${bytesPerSecond} is not a rate above 0`);
+  }
+  return { bytesPerSecond: bytesPerSecond ?? fallback };
+}
+
+function checkSource(source: ContentsSpec): ContentsSpec {
   if (source.kind === 'pattern' && source.seed !== source.seed >>> 0) {
     throw new UsageError(`--source pattern:${source.seed} has a seed that is no 32-bit number`);
   }
   return source;
+}
+
+/** @throws UsageError for a rate or latency that cannot be meant */
+export function checkNetwork(network: Network | null): Network | null {
+  if (network === null) {
+    return null;
+  }
+  const { bitsPerSecond, latencyMicroseconds } = network;
+  if (!(bitsPerSecond >= LEAST_BITS_PER_SECOND && bitsPerSecond <= MOST_BITS_PER_SECOND)) {
+    throw new UsageError(
+      `--network ${bitsPerSecond} is not a rate from ${LEAST_BITS_PER_SECOND} to ${MOST_BITS_PER_SECOND} bit/s`,
+    );
+  }
+  if (!(latencyMicroseconds >= 0 && latencyMicroseconds <= MOST_LATENCY_MICROSECONDS)) {
+    throw new UsageError(
+      `--network has a latency of ${latencyMicroseconds} µs, which is not from 0 to ${MOST_LATENCY_MICROSECONDS}`,
+    );
+  }
+  return { bitsPerSecond, latencyMicroseconds };
 }
 
 function within(flag: string, value: number, most: number): number {

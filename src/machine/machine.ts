@@ -1,3 +1,5 @@
+import { UNTIMED } from '../fault/fault-timing.js';
+import { createInstaller, type Installer } from '../fault/installer.js';
 import { WakeEvent } from '../ffi/descriptor.js';
 import { UnsupportedError, UsageError } from '../ffi/errors.js';
 import { ResourceStack } from '../ffi/resource-stack.js';
@@ -5,8 +7,11 @@ import { KvmSystem } from '../kvm/kvm-system.js';
 import { setLongMode, setRealMode } from '../kvm/registers.js';
 import type { GeneralRegisters, Vcpu } from '../kvm/vcpu.js';
 import type { Vm } from '../kvm/vm.js';
-import { BACKINGS } from '../memory/backing.js';
+import { COUNTERS } from '../measure/counters.js';
 import { GuestMemory } from '../memory/guest-memory.js';
+import { findBacking } from '../memory/open-backing.js';
+import { formatSize } from '../memory/sizes.js';
+import type { Trap } from '../memory/trap.js';
 import { openSource } from '../source/open-source.js';
 import { KVM_CAP_MAX_VCPUS, KVM_CAP_SYNC_MMU } from '../uapi/kvm.js';
 import { X86_EFLAGS_FIXED, X86_EFLAGS_IOPL } from '../uapi/kvm-x86.js';
@@ -19,10 +24,11 @@ import {
   planUnknown,
   type Workload,
 } from './bundled-guests.js';
-import { chooseDelivery, DELIVERIES, type Delivery } from './delivery.js';
+import { chooseDelivery, DELIVERIES, type Delivery, prepareMemory } from './delivery.js';
 import { GDT_ADDRESS, PML4_ADDRESS, TSS_ADDRESS } from './guest-physical-map.js';
 import { type Image, type ImageSegment, loadImage } from './image.js';
 import type { MachineConfig } from './machine-config.js';
+import { whyRefused } from './refusals.js';
 import { loadResident } from './resident.js';
 
 /**
@@ -38,6 +44,10 @@ export class Machine implements Disposable {
   readonly why: string;
   readonly memory: GuestMemory;
   readonly uffd: Userfaultfd | null;
+  /** How missing pages trap; null where nothing does. */
+  readonly trap: Trap | null;
+  /** Brings units in from the main thread, before the guest runs. */
+  readonly installer: Installer;
   readonly vcpus: readonly Vcpu[];
   /** Readable once handlers are to stop. */
   readonly stopHandlers: WakeEvent;
@@ -59,21 +69,36 @@ export class Machine implements Disposable {
 
     using stack = new ResourceStack();
     const system = stack.use(KvmSystem.open());
-    const backing = BACKINGS[config.backing];
+    const backing = findBacking(config.backing);
     const chosen =
       config.delivery === 'auto'
         ? chooseDelivery(backing)
         : { delivery: DELIVERIES[config.delivery], why: 'asked for' };
     this.delivery = chosen.delivery;
     this.why = chosen.why;
+    this.checkChores();
 
-    this.memory = stack.use(GuestMemory.create(backing, config.memoryBytes, config.unitBytes));
-    const source = openSource(config.source);
-    this.uffd = this.delivery.prepare(this.memory);
-    if (this.uffd !== null) {
-      stack.use(this.uffd);
-    }
-    this.imagePages = loadResident(this.memory, this.segments(), source, this.uffd);
+    const { reserve, unitBytes } = config;
+    this.memory = stack.use(
+      GuestMemory.create(backing, config.memoryBytes, unitBytes, { reserve }),
+    );
+    const prepared = prepareMemory(this.memory, this.delivery);
+    this.uffd = prepared === null ? null : stack.use(prepared.uffd);
+    this.trap = prepared?.trap ?? null;
+    this.installer = createInstaller({
+      memory: this.memory.layout,
+      source: openSource(config.source),
+      uffd: this.uffd?.fd ?? -1,
+      wake: false, // nobody runs yet
+      mostUnits: 1,
+      counters: new Float64Array(COUNTERS.length),
+      timing: UNTIMED,
+    });
+    this.imagePages = loadResident(this.memory, this.segments(), this.installer);
+    this.memory.keepResident(
+      [...this.imagePages].map((page) => Math.floor((page * 4096) / unitBytes)),
+      this.trap,
+    );
     this.stopHandlers = stack.use(new WakeEvent());
 
     const vm = stack.use(createVm(system, config.vcpus));
@@ -87,6 +112,39 @@ export class Machine implements Disposable {
     });
     this.vcpus = this.createVcpus(system, vm, stack);
     this.owned = stack.move();
+  }
+
+  /** What is done to memory in the background must not change what the guest sees. */
+  private checkChores(): void {
+    const { config, delivery, workload } = this;
+    const refusal = whyRefused(findBacking(config.backing), {
+      delivery: delivery.name,
+      around: config.around,
+      unitBytes: config.unitBytes,
+      prefetch: config.prefetch !== null,
+      network: config.network !== null,
+      discard: config.discard !== null,
+    });
+    if (refusal !== null) {
+      throw new UsageError(
+        `${refusal.flag} cannot be used with delivery ${delivery.name}: ${refusal.reason}`,
+      );
+    }
+    if (config.discard !== null) {
+      const range = workload.discardable;
+      if (range === null) {
+        throw new UsageError(
+          '--discard would throw away what the guest writes',
+          'It is for touch with --param write=0, whose pages the source can supply again.',
+        );
+      }
+      if (Math.ceil(range.start / config.unitBytes) >= Math.floor(range.end / config.unitBytes)) {
+        throw new UsageError(
+          `--discard finds no fault unit of ${formatSize(config.unitBytes)} that the image does not lie in`,
+          'Give it more --memory.',
+        );
+      }
+    }
   }
 
   /** The image, its parameters and, in long mode, the tables it runs on. */
@@ -138,6 +196,15 @@ export class Machine implements Disposable {
       };
     }
     vcpu.setRegisters(registers);
+  }
+
+  /**
+   * Nothing traps any more: looking at a page that is not there, which is then a defect, must not
+   * make us sleep for ever. Call it after all workers have ended.
+   */
+  untrap(): void {
+    const { guestAddress, bytes } = this.memory.layout;
+    this.uffd?.unregister(guestAddress, bytes);
   }
 
   /** Call it after all workers have ended. May be called twice. */

@@ -4,6 +4,7 @@ import { describeHost, type HostDescription } from '../measure/host.js';
 import { perfEvents, ThreadPerfCounters } from '../measure/perf-counters.js';
 import { BACKINGS } from '../memory/backing.js';
 import { GuestMemory } from '../memory/guest-memory.js';
+import { HUGE_PAGE_BYTES } from '../memory/sizes.js';
 import {
   KVM_CAP_DIRTY_LOG_RING,
   KVM_CAP_IMMEDIATE_EXIT,
@@ -15,7 +16,7 @@ import {
 } from '../uapi/kvm.js';
 import { UFFD_FEATURES } from '../uffd/features.js';
 import { Userfaultfd } from '../uffd/userfaultfd.js';
-import { chooseDelivery, DELIVERIES, DELIVERY_NAMES } from './delivery.js';
+import { chooseDelivery, DELIVERIES, DELIVERY_NAMES, prepareMemory } from './delivery.js';
 
 /** One thing a host may have. */
 export interface ProbeEntry {
@@ -43,9 +44,7 @@ export function probeHost(): ProbeResult {
   const entries = [
     ...probeKvm(),
     ...probeUserfaultfd(),
-    ...Object.values(BACKINGS).map(({ kind, description }) =>
-      present('backing', kind, description),
-    ),
+    ...probeBackings(),
     ...probeDeliveries(),
     ...probeMeasuring(),
   ];
@@ -148,18 +147,32 @@ function probeUserfaultfd(): ProbeEntry[] {
   ];
 }
 
+/** Each is created with one page and registered with userfaultfd. */
+function probeBackings(): ProbeEntry[] {
+  return Object.values(BACKINGS).map((backing) => {
+    const result = attempt(() => {
+      const bytes = Math.max(backing.pageBytes, HUGE_PAGE_BYTES);
+      using memory = GuestMemory.create(backing, bytes, backing.pageBytes);
+      prepareMemory(memory, DELIVERIES.handler)?.uffd.close();
+    });
+    return result instanceof FaultlineError
+      ? absent('backing', backing.name, result.message, result.hint)
+      : present('backing', backing.name, backing.description);
+  });
+}
+
 /** Each delivery is prepared on a few pages of scratch memory, and needs KVM. */
 function probeDeliveries(): ProbeEntry[] {
   return DELIVERY_NAMES.map((name) => {
-    const { description, prepare } = DELIVERIES[name];
+    const delivery = DELIVERIES[name];
     const result = attempt(() => {
       KvmSystem.open().close();
       using memory = GuestMemory.create(BACKINGS.shmem, 16 * 4096, 4096);
-      prepare(memory)?.close();
+      prepareMemory(memory, delivery)?.uffd.close();
     });
     return result instanceof FaultlineError
       ? absent('delivery', name, result.message, result.hint)
-      : present('delivery', name, description);
+      : present('delivery', name, delivery.description);
   });
 }
 

@@ -1,9 +1,10 @@
-import { UsageError } from '../ffi/errors.js';
-import { WINDOW_BYTES } from '../ffi/view.js';
+import type { Installer } from '../fault/installer.js';
+import { MEMORY_ERROR } from '../fault/outcome.js';
+import { UnsupportedError, UsageError } from '../ffi/errors.js';
+import { type GuestAccess, openAccess } from '../memory/guest-access.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import { MAPPED } from '../memory/page-states.js';
-import type { PageSource } from '../source/page-source.js';
-import type { Userfaultfd } from '../uffd/userfaultfd.js';
+import { describeInstallFailure } from './explain-end.js';
 import type { ImageSegment } from './image.js';
 
 /**
@@ -12,14 +13,15 @@ import type { ImageSegment } from './image.js';
  *
  * @returns the numbers of the pages that segments lie in, whose contents are the image's
  * @throws UsageError when a segment lies outside guest memory
+ * @throws UnsupportedError when there is no memory for it
  */
 export function loadResident(
   memory: GuestMemory,
   segments: readonly ImageSegment[],
-  source: PageSource,
-  uffd: Userfaultfd | null,
+  installer: Installer,
 ): ReadonlySet<number> {
   const pages = new Set<number>();
+  const access = openAccess(memory.layout);
   for (const { address, data, bytes } of segments) {
     if (address + bytes > memory.layout.bytes) {
       throw new UsageError(
@@ -27,15 +29,9 @@ export function loadResident(
         'Give it more with --memory.',
       );
     }
-    fillUnits(memory, address, bytes, source);
-    memory.alias.write(address, data);
-    memory.alias.fill(address + data.length, bytes - data.length, 0);
-    if (uffd !== null) {
-      const { unitBytes, guestAddress } = memory.layout;
-      const start = Math.floor(address / unitBytes) * unitBytes;
-      const end = Math.ceil((address + bytes) / unitBytes) * unitBytes;
-      uffd.continueRange(guestAddress + start, end - start);
-    }
+    bringIn(memory, address, bytes, installer);
+    access.write(address, data);
+    clear(access, address + data.length, bytes - data.length);
     for (let page = Math.floor(address / 4096); page * 4096 < address + bytes; page++) {
       pages.add(page);
     }
@@ -43,15 +39,28 @@ export function loadResident(
   return pages;
 }
 
-function fillUnits(memory: GuestMemory, address: number, bytes: number, source: PageSource): void {
+function bringIn(memory: GuestMemory, address: number, bytes: number, installer: Installer): void {
   const { unitBytes } = memory.layout;
   const last = Math.floor((address + bytes - 1) / unitBytes);
   for (let unit = Math.floor(address / unitBytes); unit <= last; unit++) {
     if (memory.states.stateOf(unit) !== MAPPED) {
-      const start = unit * unitBytes;
-      const window = memory.alias.words[Math.floor(start / WINDOW_BYTES)]!;
-      source.fill(start / 4096, window, (start % WINDOW_BYTES) / 4, unitBytes / 4);
+      if (!installer.fill(unit, 1) || installer.map(unit, 1) === MEMORY_ERROR) {
+        throw new UnsupportedError(
+          `the image cannot be loaded at GPA 0x${(unit * unitBytes).toString(16)}: ${describeInstallFailure(installer)}`,
+          memory.backing.hugetlb
+            ? 'Make the hugetlb pool larger; without --no-reserve you are told by how much.'
+            : '',
+        );
+      }
       memory.states.words[unit] = MAPPED;
     }
+  }
+}
+
+const ZEROES = new Uint8Array(65536);
+
+function clear(access: GuestAccess, start: number, bytes: number): void {
+  for (let done = 0; done < bytes; done += ZEROES.length) {
+    access.write(start + done, ZEROES.subarray(0, Math.min(ZEROES.length, bytes - done)));
   }
 }

@@ -1,14 +1,14 @@
-import type { ErrorReport } from '../ffi/errors.js';
 import { counterRow, FAULTS } from '../measure/counters.js';
 import { describeHost } from '../measure/host.js';
 import { perfEvents } from '../measure/perf-counters.js';
 import { nameOfSource, openSource } from '../source/open-source.js';
 import type { Judgement } from './bundled-guests.js';
 import { Crew } from './crew.js';
-import { explainHandlerEnd, explainVcpuEnd } from './explain-end.js';
+import { explainUnfilled, failureOf } from './explain-end.js';
 import { fillMissing } from './fill-missing.js';
 import { Machine } from './machine.js';
 import { completeConfig, type RunOptions } from './machine-config.js';
+import { MemoryAccount } from './memory-account.js';
 import { RunCut } from './run-cut.js';
 import type { RunError, RunOutcome, RunResult } from './run-result.js';
 import { reportedBy, summarize } from './summarize.js';
@@ -35,28 +35,36 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   using cut = new RunCut(config.timeoutSeconds, signal);
   using machine = new Machine(config);
   const source = openSource(config.source);
-  if (machine.delivery.prefilled) {
-    await fillMissing(machine.memory, source, cut.goOn);
-  }
+  const unfilled = machine.delivery.prefilled
+    ? await fillMissing(machine.memory, machine.installer, cut.goOn)
+    : null;
+  const account = new MemoryAccount(machine);
   const events = perfEvents(config.countKernelEvents);
   const crew = new Crew(machine, events, (text, vcpu) =>
     callbacks.call(() => options.onConsole?.(text, vcpu)),
   );
   const seconds = (): number => (performance.now() - started) / 1000;
   const pages = machine.workload.pagesTouched;
-  await runCrew(crew, cut, () =>
-    callbacks.call(() =>
-      options.onProgress?.({ faults: sumFaults(crew), pages, seconds: seconds() }),
-    ),
-  );
+  if (unfilled === null) {
+    await runCrew(crew, cut, () =>
+      callbacks.call(() =>
+        options.onProgress?.({ faults: sumFaults(crew), pages, seconds: seconds() }),
+      ),
+    );
+  }
   if (callbacks.thrown !== null) {
     throw callbacks.thrown.error;
   }
-  const failure = cut.error ?? failureOf(machine, crew);
+  const failure = cut.error ?? explainUnfilled(machine, unfilled) ?? failureOf(machine, crew);
+  await account.guestEnded(failure === null, cut.goOn);
+  machine.untrap();
   const judgement = judge(machine, crew, failure);
   const { memory, imagePages, workload } = machine;
+  const discards = config.discard !== null;
   const verified =
-    cut.error === null ? await verifyMemory(memory, imagePages, source, workload, cut.goOn) : null;
+    cut.error === null && unfilled === null // else the guest has not run
+      ? await verifyMemory(memory, imagePages, source, workload, discards, cut.goOn)
+      : null;
   const error = failure ?? cut.error ?? mismatchOf(judgement, verified, pages);
   const touched = error === null && judgement.visits !== null ? workload.pagesTouched : null;
 
@@ -69,7 +77,6 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     config: {
       ...kept,
       source: nameOfSource(config.source),
-      around: 0,
       uffds: 'one',
       params: machine.workload.parameters,
     },
@@ -84,8 +91,10 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
       touched,
       verified: verified?.touchedAndRight ?? null,
       mismatched: verified?.mismatched ?? null,
+      discarded: verified?.touchedAndMissing ?? null,
     },
     ...summarize(machine, crew, judgement, touched),
+    ...account.result(crew.choreFinishes),
     wallSeconds: seconds(),
     host: describeHost(),
   };
@@ -129,30 +138,6 @@ class Callbacks {
   }
 }
 
-/** What went wrong inside, or null. */
-function failureOf(machine: Machine, crew: Crew): RunError | null {
-  if (crew.failure !== null) {
-    return asRunError(crew.failure);
-  }
-  for (const { index, end } of crew.vcpuFinishes) {
-    const error = explainVcpuEnd(machine, index, end.vcpu);
-    if (error !== null) {
-      return error;
-    }
-  }
-  for (const { end } of crew.handlerFinishes) {
-    const error = explainHandlerEnd(machine, end);
-    if (error !== null) {
-      return error;
-    }
-  }
-  return null;
-}
-
-function asRunError({ code, message, hint }: ErrorReport): RunError {
-  return { code, message, hint };
-}
-
 function judge(machine: Machine, crew: Crew, failure: RunError | null): Judgement {
   return failure === null
     ? machine.workload.judge(crew.vcpuFinishes.map(({ end }) => end.report))
@@ -173,7 +158,11 @@ function mismatchOf(
     const message = `${mismatched} of ${pages} pages are wrong, the first at GPA 0x${firstMismatch.toString(16)}`;
     return { code, message, hint: '' };
   }
-  if (verified !== null && pagesTouched !== null && verified.touchedAndRight !== pagesTouched) {
+  if (
+    verified !== null &&
+    pagesTouched !== null &&
+    verified.touchedAndRight + (verified.touchedAndMissing ?? 0) !== pagesTouched
+  ) {
     const message = `the guest says that it touched ${pagesTouched} pages, and ${verified.touchedAndRight} of them are there`;
     return { code, message, hint: '' };
   }

@@ -3,6 +3,8 @@ import type { HeapUse } from '../fault/worker-control.js';
 import type { ErrorReport } from '../ffi/errors.js';
 import type { Percentiles } from '../measure/histogram.js';
 import type { HostDescription } from '../measure/host.js';
+import type { HugetlbReport } from '../memory/guest-memory.js';
+import type { HugetlbPool } from '../memory/hugetlb-pool.js';
 import type { DeliveryName, ReportedBy } from './delivery.js';
 import type { MachineConfig } from './machine-config.js';
 
@@ -34,7 +36,10 @@ export interface PerFault {
   readonly contextSwitches: number | null;
   readonly kvmRuns: number | null;
   readonly syscalls: number | null;
-  /** Median time in userspace outside system calls and page faults of our own (every 16th is timed). */
+  /**
+   * Median time in userspace outside system calls and page faults of our own (every 16th is timed).
+   * What `--network` makes a fault wait is part of it.
+   */
   readonly userMicroseconds: number | null;
   /** Median time in which the kernel allocated the page, in a fault of the alias mapping. */
   readonly allocateMicroseconds: number | null;
@@ -57,6 +62,17 @@ export interface VcpuResult {
   readonly heap: HeapUse;
 }
 
+/** A thread that prefetched, discarded or collapsed. */
+export interface ChoreResult {
+  readonly chore: string;
+  /** `done`: nothing was left to do. `stopped`: the guest had ended. */
+  readonly end: 'done' | 'stopped';
+  /** Fault units brought in or discarded, blocks collapsed. */
+  readonly count: number;
+  /** Calls made for it. */
+  readonly calls: number;
+}
+
 export interface HandlerResult {
   readonly index: number;
   readonly faults: number;
@@ -72,7 +88,6 @@ export interface RunResult {
   readonly error: RunError | null;
   readonly config: Omit<MachineConfig, 'image' | 'delivery' | 'source' | 'params'> & {
     readonly source: string;
-    readonly around: 0;
     readonly uffds: 'one';
     readonly params: Readonly<Record<string, string | number>>;
   };
@@ -92,6 +107,8 @@ export interface RunResult {
      */
     readonly verified: number | null;
     readonly mismatched: number | null;
+    /** Touched pages that were discarded since; null where nothing was discarded. */
+    readonly discarded: number | null;
   };
   readonly faults: {
     /**
@@ -99,16 +116,45 @@ export interface RunResult {
      * that the kernel served in the vCPU threads; on reads it maps up to 16 pages with each.
      */
     readonly count: number;
+    /** Units that came in with another's fault (`--around`). */
+    readonly neighbours: number;
     readonly outcomes: Readonly<Record<OutcomeName, number>>;
   };
   /** First accesses of pages as the guest's TSC saw them; null for an image that times none. */
   readonly latencyMicroseconds: Percentiles | null;
+  /**
+   * From an access that faults to the instruction after it: the same of those first accesses alone
+   * that were faults, which are the slowest of all. It differs from `latencyMicroseconds` where one
+   * fault brings in several pages. Null also under delivery `kernel` and where pages are discarded,
+   * for it is not known then which accesses those are.
+   */
+  readonly firstInstructionMicroseconds: Percentiles | null;
   /** Faults in userspace: from the return of KVM_RUN (or of read) to the page being mapped. */
   readonly resolveMicroseconds: Percentiles | null;
   readonly perFault: PerFault;
   /** Why figures of `perFault` are null. */
   readonly notMeasured: Readonly<Record<string, string>>;
   /** From building the machine to the end of verification. */
+  /** What was done to memory while the guest ran. */
+  readonly background: readonly ChoreResult[];
+  readonly hugePages: {
+    /**
+     * Bytes of the guest mapping that huge page table entries map (smaps): before the guest ran,
+     * when it had ended, and after `--collapse` had done the rest.
+     */
+    readonly mappedBytes: {
+      readonly start: number;
+      readonly guestEnd: number;
+      readonly end: number;
+    };
+    /** Blocks of 2 MiB. */
+    readonly collapsedWhileRunning: number;
+    readonly collapsedAtEnd: number;
+    /** Collapses that the kernel refused, by errno; a block is tried up to three times. */
+    readonly failures: Readonly<Record<string, number>>;
+  };
+  /** The pool before memory was created, after that, and when the guest had ended. Null but for hugetlb. */
+  readonly hugetlb: (HugetlbReport & { readonly end: HugetlbPool }) | null;
   readonly wallSeconds: number;
   /** From the first vCPU's entry to the last one's end. */
   readonly guestSeconds: number | null;

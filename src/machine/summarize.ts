@@ -1,5 +1,4 @@
 import { OUTCOMES, type OutcomeName } from '../fault/outcome.js';
-import { viewOf } from '../ffi/view.js';
 import {
   type CounterName,
   counterRow,
@@ -8,6 +7,7 @@ import {
 } from '../measure/counters.js';
 import {
   HISTOGRAM_BYTES,
+  largestOf,
   mergeHistograms,
   type Percentiles,
   percentilesOf,
@@ -15,6 +15,7 @@ import {
   threadHistograms,
 } from '../measure/histogram.js';
 import { type Measured, sumMeasured } from '../measure/measured.js';
+import { openAccess } from '../memory/guest-access.js';
 import type { Judgement } from './bundled-guests.js';
 import type { Crew } from './crew.js';
 import type { ReportedBy } from './delivery.js';
@@ -25,6 +26,7 @@ type Figures = Pick<
   RunResult,
   | 'faults'
   | 'latencyMicroseconds'
+  | 'firstInstructionMicroseconds'
   | 'resolveMicroseconds'
   | 'perFault'
   | 'notMeasured'
@@ -74,8 +76,10 @@ export function summarize(
   const guestSeconds = complete ? (ended - began) / 1e9 : null;
   const { perFault, notMeasured } = costs(machine, crew, rows, count);
   return {
-    faults: { count, outcomes },
-    latencyMicroseconds: complete ? guestLatency(machine, judgement.maxCycles) : null,
+    faults: { count, neighbours: total('neighbours'), outcomes },
+    ...(complete
+      ? guestLatency(machine, judgement.maxCycles, faulted(machine, outcomes))
+      : UNTIMED),
     resolveMicroseconds: percentilesOf(mergeThreads(crew, 'resolve'), null, 1 / 1000),
     perFault,
     notMeasured,
@@ -93,7 +97,9 @@ export function summarize(
         exitCode: end.vcpu.reason === 'exited' ? end.vcpu.code : null,
         faults,
         pagesPerSecond:
-          faults === null ? null : Math.round((row.installed * pagesPerUnit) / seconds),
+          faults === null
+            ? null
+            : Math.round(((row.installed + row.neighbours) * pagesPerUnit) / seconds),
         kvmRuns: row.kvmRuns,
         ramAccesses: row.ramAccesses,
         report: [...end.report],
@@ -110,6 +116,16 @@ export function summarize(
       }),
     ),
   };
+}
+
+/** Why no fault has such a time. */
+function untimed({ delivery, memory }: Machine, name: 'user' | 'allocate'): string {
+  if (delivery.prefilled) {
+    return `delivery ${delivery.name} resolves no fault in userspace`;
+  }
+  return name === 'allocate' && memory.backing.fill === 'copy'
+    ? 'UFFDIO_COPY allocates the page'
+    : 'too few faults: every sixteenth is timed';
 }
 
 function costs(
@@ -135,7 +151,7 @@ function costs(
   const median = (name: 'user' | 'allocate'): Measured => {
     const found = percentilesOf(mergeThreads(crew, name), null, 1 / 1000);
     return found === null
-      ? { value: null, why: `delivery ${machine.delivery.name} resolved no fault in userspace` }
+      ? { value: null, why: untimed(machine, name) }
       : { value: found.p50 * faults }; // `per` divides by them
   };
   const perFault: PerFault = {
@@ -155,19 +171,53 @@ function costs(
   return { perFault, notMeasured };
 }
 
-/** From the histograms that the guest keeps in its own memory, in cycles of its TSC. */
-function guestLatency(machine: Machine, maxCycles: number | null): Percentiles | null {
-  const { note } = machine.image;
-  if (note === null || note.histograms === 0 || maxCycles === null) {
+/**
+ * First accesses that ended in a fault: each fault but those that were to be repeated. Null where
+ * that is not known: the kernel counts faults of its own among the guest's, and a page that is
+ * discarded faults again, at an access that is not its first.
+ */
+function faulted(
+  { delivery, config }: Machine,
+  outcomes: Readonly<Record<OutcomeName, number>>,
+): number | null {
+  if (delivery.reportedBy === 'none' || config.discard !== null) {
     return null;
   }
-  const { aliasAddress } = machine.memory.layout;
+  const { retried, ...ended } = outcomes;
+  return Object.values(ended).reduce((sum, times) => sum + times, 0);
+}
+
+type GuestLatency = Pick<RunResult, 'latencyMicroseconds' | 'firstInstructionMicroseconds'>;
+
+const UNTIMED: GuestLatency = { latencyMicroseconds: null, firstInstructionMicroseconds: null };
+
+/**
+ * From the histograms that the guest keeps in its own memory, in cycles of its TSC.
+ *
+ * @param faulted of the accesses in them, how many were faults; they are the slowest by far
+ */
+function guestLatency(
+  machine: Machine,
+  maxCycles: number | null,
+  faulted: number | null,
+): GuestLatency {
+  const { note } = machine.image;
+  if (note === null || note.histograms === 0 || maxCycles === null) {
+    return UNTIMED;
+  }
+  const access = openAccess(machine.memory.layout);
   const histograms = machine.vcpus.map((_, index) => {
-    const address = aliasAddress + note.histograms + index * note.histogramStride;
-    return new Uint32Array(viewOf(address, HISTOGRAM_BYTES));
+    const address = note.histograms + index * note.histogramStride;
+    return new Uint32Array(access.read(address, HISTOGRAM_BYTES).buffer);
   });
   const microsecondsPerCycle = 1000 / machine.vcpus[0]!.tscKilohertz();
-  return percentilesOf(mergeHistograms(histograms), maxCycles, microsecondsPerCycle);
+  const all = mergeHistograms(histograms);
+  const percentiles = (counts: Float64Array): Percentiles | null =>
+    percentilesOf(counts, maxCycles, microsecondsPerCycle);
+  return {
+    latencyMicroseconds: percentiles(all),
+    firstInstructionMicroseconds: faulted === null ? null : percentiles(largestOf(all, faulted)),
+  };
 }
 
 function mergeThreads(crew: Crew, name: keyof ThreadHistograms): Float64Array {

@@ -1,5 +1,5 @@
 import { UsageError } from '../ffi/errors.js';
-import type { SourceSpec } from '../source/open-source.js';
+import type { ContentsSpec } from '../source/open-source.js';
 import type { PageSource } from '../source/page-source.js';
 import { PatternSource, patternBase } from '../source/pattern-source.js';
 import { WORKLOAD_START } from './guest-physical-map.js';
@@ -22,8 +22,10 @@ export interface TouchParameters {
   readonly share: 'partition' | 'overlap';
   /** Of the random order. */
   readonly seed: number;
-  /** Pages between neighbours in strided order. */
+  /** Pages between neighbours in strided order, of those that are touched. */
   readonly stride: number;
+  /** Only every page of this many is touched: `pages` of them, over `pages * every`. */
+  readonly every: number;
 }
 
 /** Names, as after `--param`, with what they mean; the defaults are in {@link parseTouch}. */
@@ -35,6 +37,7 @@ export const TOUCH_PARAMETERS: Readonly<Record<string, string>> = {
   share: 'partition (default: each vCPU has its share) or overlap (each touches all)',
   seed: 'of the random order (default 1)',
   stride: 'pages between neighbours in strided order (default 512)',
+  every: 'touches one page of every N only, N times as far apart (default 1)',
 };
 
 /**
@@ -46,7 +49,9 @@ export function parseTouch(
   memoryBytes: number,
 ): TouchParameters {
   const room = (memoryBytes - WORKLOAD_START) / 4096;
-  const pages = whole(given, 'pages', room, 1, room);
+  const every = whole(given, 'every', 1, 1, room);
+  const most = Math.floor(room / every);
+  const pages = whole(given, 'pages', most, 1, most);
   return {
     pages,
     order: oneOf(given, 'order', TOUCH_ORDERS),
@@ -55,12 +60,13 @@ export function parseTouch(
     share: oneOf(given, 'share', ['partition', 'overlap'] as const),
     seed: whole(given, 'seed', 1, 0, 0xffff_ffff),
     stride: whole(given, 'stride', 512, 1, 2 ** 31),
+    every,
   };
 }
 
 /** The parameter block of touch.S. */
-export function encodeTouch(parameters: TouchParameters, source: SourceSpec): Uint8Array {
-  const { pages, order, writePercent, passes, share, seed, stride } = parameters;
+export function encodeTouch(parameters: TouchParameters, source: ContentsSpec): Uint8Array {
+  const { pages, order, writePercent, passes, share, seed, stride, every } = parameters;
   return new Uint8Array(
     BigUint64Array.from(
       [
@@ -74,14 +80,21 @@ export function encodeTouch(parameters: TouchParameters, source: SourceSpec): Ui
         stride,
         seed,
         source.kind === 'zero' ? 1 : 0,
+        every,
       ],
       BigInt,
     ).buffer,
   );
 }
 
+/** Whether the guest touches page `page` (GPA / 4096). */
+export function touchesPage({ pages, every }: TouchParameters, page: number): boolean {
+  const offset = page - WORKLOAD_START / 4096;
+  return offset >= 0 && offset < pages * every && offset % every === 0;
+}
+
 /** The seed of the choice of written pages, and of what is written there, whatever the source. */
-function patternSeedOf(source: SourceSpec): number {
+function patternSeedOf(source: ContentsSpec): number {
   return source.kind === 'pattern' ? source.seed : 0;
 }
 
@@ -93,15 +106,13 @@ function patternSeedOf(source: SourceSpec): number {
  */
 export function touchedContents(
   parameters: TouchParameters,
-  source: SourceSpec,
+  source: ContentsSpec,
 ): (page: number) => PageSource | null {
   const seed = patternSeedOf(source);
   const written = new PatternSource(~seed);
-  const first = WORKLOAD_START / 4096;
   return (page) => {
-    const touched = page >= first && page < first + parameters.pages;
     const choice = (patternBase(page, seed ^ WRITE_SALT) >>> 0) % 100;
-    return touched && choice < parameters.writePercent ? written : null;
+    return touchesPage(parameters, page) && choice < parameters.writePercent ? written : null;
   };
 }
 

@@ -1,6 +1,6 @@
-import { WINDOW_BYTES } from '../ffi/view.js';
+import { openAccess } from '../memory/guest-access.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
-import { MAPPED } from '../memory/page-states.js';
+import { MAPPED, MISSING } from '../memory/page-states.js';
 import type { PageSource } from '../source/page-source.js';
 import type { Workload } from './bundled-guests.js';
 
@@ -9,6 +9,8 @@ export interface Verification {
   readonly pages: number;
   /** Those of them that the guest touches and that were right. */
   readonly touchedAndRight: number;
+  /** Pages that the guest touched and that were discarded since; null where nothing is discarded. */
+  readonly touchedAndMissing: number | null;
   readonly mismatched: number;
   /** GPA of the first wrong word, or null. */
   readonly firstMismatch: number | null;
@@ -18,9 +20,10 @@ export interface Verification {
 const PAGES_PER_STEP = 4096;
 
 /**
- * Compares every page that the run brought in with what it must contain now, through the alias
- * mapping. No vCPU may be running.
+ * Compares every page that the run brought in with what it must contain now. No vCPU may be
+ * running.
  *
+ * @param discards whether pages were discarded while the guest ran
  * @param goOn asked every now and then; false ends it
  * @returns null for a workload whose memory is not known, or when ended
  */
@@ -29,6 +32,7 @@ export async function verifyMemory(
   imagePages: ReadonlySet<number>,
   source: PageSource,
   workload: Pick<Workload, 'touches' | 'contents'>,
+  discards: boolean,
   goOn: () => Promise<boolean>,
 ): Promise<Verification | null> {
   const { touches, contents } = workload;
@@ -36,29 +40,39 @@ export async function verifyMemory(
     return null;
   }
   const pagesPerUnit = memory.layout.unitBytes / 4096;
-  const { states, alias } = memory;
+  const { states } = memory;
+  const access = openAccess(memory.layout);
   let pages = 0;
   let touchedAndRight = 0;
+  let touchedAndMissing = 0;
   let mismatched = 0;
   let firstMismatch: number | null = null;
   for (let page = 0; page < memory.layout.bytes / 4096; page++) {
     if (page % PAGES_PER_STEP === 0 && !(await goOn())) {
       return null;
     }
-    if (states.words[Math.floor(page / pagesPerUnit)] !== MAPPED || imagePages.has(page)) {
+    const state = states.words[Math.floor(page / pagesPerUnit)];
+    if (discards && state === MISSING && touches(page)) {
+      touchedAndMissing++;
+    }
+    if (state !== MAPPED || imagePages.has(page)) {
       continue;
     }
-    const address = page * 4096;
-    const window = alias.words[Math.floor(address / WINDOW_BYTES)]!;
-    const expected = contents(page) ?? source;
-    const wrong = expected.compare(page, window, (address % WINDOW_BYTES) / 4);
+    const { words, first } = access.view(page);
+    const wrong = (contents(page) ?? source).compare(page, words, first);
     pages++;
     if (wrong >= 0) {
       mismatched++;
-      firstMismatch ??= address + wrong * 4;
+      firstMismatch ??= page * 4096 + wrong * 4;
     } else if (touches(page)) {
       touchedAndRight++;
     }
   }
-  return { pages, touchedAndRight, mismatched, firstMismatch };
+  return {
+    pages,
+    touchedAndRight,
+    touchedAndMissing: discards ? touchedAndMissing : null,
+    mismatched,
+    firstMismatch,
+  };
 }

@@ -12,11 +12,14 @@ export const COUNTERS = [
   'installed',
   'present',
   'populated',
+  'remapped',
   'retried',
   'memory-error',
+  /** Units that came in with another's fault: fault-around. */
+  'neighbours',
   /** Faults that KVM_EXIT_MEMORY_FAULT gave the address of. */
   'memoryFaultExits',
-  /** In-RAM MMIO exits served from the alias mapping. */
+  /** In-RAM MMIO exits, served by us. */
   'ramAccesses',
   /** Port I/O exits. */
   'portAccesses',
@@ -32,6 +35,7 @@ export const SYSCALLS = index('syscalls');
 /** The outcome counters follow in the order of fault/outcome.ts. */
 export const FIRST_OUTCOME = index('installed');
 export const MEMORY_FAULT_EXITS = index('memoryFaultExits');
+export const NEIGHBOURS = index('neighbours');
 export const RAM_ACCESSES = index('ramAccesses');
 export const PORT_ACCESSES = index('portAccesses');
 

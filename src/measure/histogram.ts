@@ -71,6 +71,17 @@ export function mergeHistograms(histograms: readonly ArrayLike<number>[]): Float
   return merged;
 }
 
+/** A histogram of the largest `most` values alone. */
+export function largestOf(counts: ArrayLike<number>, most: number): Float64Array {
+  const largest = new Float64Array(counts.length);
+  let left = most;
+  for (let bucket = counts.length - 1; bucket >= 0 && left > 0; bucket--) {
+    largest[bucket] = Math.min(left, counts[bucket]!);
+    left -= largest[bucket]!;
+  }
+  return largest;
+}
+
 /**
  * Percentiles, each the middle of its bucket; null of an empty histogram.
  *

@@ -1,14 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { Descriptor } from '../ffi/descriptor.js';
-import { errnoName } from '../ffi/errors.js';
-import { errno, syscall, syscallWithString } from '../ffi/libc.js';
-import {
-  FSCONFIG_CMD_CREATE,
-  FSMOUNT_CLOEXEC,
-  FSOPEN_CLOEXEC,
-  MOUNT_ATTR_RDONLY,
-} from '../uapi/mount.js';
-import { SYS_fsconfig, SYS_fsmount, SYS_fsopen } from '../uapi/syscall.js';
+import type { Descriptor } from '../ffi/descriptor.js';
+import { detachedMount } from '../ffi/detached-mount.js';
+import { SyscallError } from '../ffi/errors.js';
+import { MOUNT_ATTR_RDONLY } from '../uapi/mount.js';
 import type { Measured } from './measured.js';
 
 /** Where tracefs is usually mounted. */
@@ -48,16 +42,12 @@ function readId(path: string): number | null {
 }
 
 function detachedTracefs(): Descriptor | string {
-  const context = syscallWithString(SYS_fsopen, 'tracefs', FSOPEN_CLOEXEC);
-  if (context < 0) {
-    return `tracefs is not mounted and cannot be: fsopen failed with ${errnoName(errno())}; run as root or mount it (mount -t tracefs tracefs /sys/kernel/tracing)`;
+  try {
+    return detachedMount('tracefs', {}, MOUNT_ATTR_RDONLY);
+  } catch (error) {
+    if (!(error instanceof SyscallError)) {
+      throw error;
+    }
+    return `tracefs is not mounted and cannot be: ${error.message}; run as root or mount it (mount -t tracefs tracefs /sys/kernel/tracing)`;
   }
-  using owned = new Descriptor(context);
-  if (syscall(SYS_fsconfig, owned.fd, FSCONFIG_CMD_CREATE, 0, 0, 0) < 0) {
-    return `tracefs is not mounted and cannot be: fsconfig failed with ${errnoName(errno())}`;
-  }
-  const mount = syscall(SYS_fsmount, owned.fd, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY, 0, 0);
-  return mount < 0
-    ? `tracefs is not mounted and cannot be: fsmount failed with ${errnoName(errno())}`
-    : new Descriptor(mount);
 }

@@ -2,7 +2,7 @@
  * The state of every fault unit, one 32-bit word each in shared memory, changed by compare-and-swap.
  *
  * ```
- *  MISSING --claim--> CLAIMED --publish--> MAPPED | POISONED | MISSING (given back)
+ *  MISSING --claim--> CLAIMED --publish--> MAPPED | POISONED | MISSING (given back, discarded)
  *                        | somebody waits
  *                        v
  *                     AWAITED --publish and notify--> the same
@@ -46,17 +46,56 @@ export class PageStates {
     return Atomics.compareExchange(this.words, unit, MISSING, CLAIMED) as PageState;
   }
 
-  /** Ends the caller's claim and wakes those who wait for it. */
-  publish(unit: number, state: typeof MAPPED | typeof POISONED | typeof MISSING): void {
-    if (Atomics.exchange(this.words, unit, state) === AWAITED) {
-      Atomics.notify(this.words, unit);
+  /** The same of a unit that is mapped; false if it is not, or not any more. */
+  claimMapped(unit: number): boolean {
+    return Atomics.compareExchange(this.words, unit, MAPPED, CLAIMED) === MAPPED;
+  }
+
+  /**
+   * Claims the unit whatever state it is in, once nobody else holds a claim.
+   *
+   * @param stopping asked now and then while it waits; true gives up
+   * @returns the state it was in, or null if it gave up
+   */
+  seize(
+    unit: number,
+    stopping: () => boolean,
+  ): typeof MISSING | typeof MAPPED | typeof POISONED | null {
+    for (;;) {
+      const state = this.stateOf(unit);
+      if (state === CLAIMED || state === AWAITED) {
+        if (stopping()) {
+          return null;
+        }
+        this.wait(unit);
+      } else if (Atomics.compareExchange(this.words, unit, state, CLAIMED) === state) {
+        return state;
+      }
     }
+  }
+
+  /**
+   * Ends the caller's claim and wakes those who wait for it here.
+   *
+   * @returns whether anybody waits, here or, after {@link markAwaited}, elsewhere
+   */
+  publish(unit: number, state: typeof MAPPED | typeof POISONED | typeof MISSING): boolean {
+    if (Atomics.exchange(this.words, unit, state) !== AWAITED) {
+      return false;
+    }
+    Atomics.notify(this.words, unit);
+    return true;
+  }
+
+  /** Leaves word that somebody waits for the claimed unit; false if it is not claimed any more. */
+  markAwaited(unit: number): boolean {
+    const state = Atomics.compareExchange(this.words, unit, CLAIMED, AWAITED);
+    return state === CLAIMED || state === AWAITED;
   }
 
   /** Sleeps while another thread holds the claim, a short while at most. */
   wait(unit: number): void {
-    const state = Atomics.compareExchange(this.words, unit, CLAIMED, AWAITED);
-    if (state === CLAIMED || state === AWAITED) {
+    if (this.markAwaited(unit)) {
       Atomics.wait(this.words, unit, AWAITED, WAIT_SLICE_MILLISECONDS);
     }
   }

@@ -1,10 +1,49 @@
 import type { RunResult } from '../machine/run-result.js';
+import { describeNetwork } from '../source/network-link.js';
 import { count, figure } from './figures.js';
 import { textList } from './table.js';
+
+function describeSource({ source, network }: RunResult['config']): string {
+  return network === null ? source : `${source} over a network of ${describeNetwork(network)}`;
+}
+
+const DONE: Readonly<Record<string, string>> = {
+  prefetch: 'units brought in',
+  discard: 'units discarded',
+  collapse: 'blocks collapsed',
+};
+
+/** What became of memory besides faults, where something did. */
+function describeMemory({ hugePages, hugetlb, background, pages }: RunResult): [string, string][] {
+  const entries: [string, string][] = background.map(({ chore, count: done, calls }) => [
+    chore,
+    `${count(done)} ${DONE[chore]} by ${count(calls)} calls`,
+  ]);
+  if (pages.discarded !== null) {
+    entries.push(['discarded', `${count(pages.discarded)} touched pages are not there any more`]);
+  }
+  const { start, guestEnd, end } = hugePages.mappedBytes;
+  const failures = Object.entries(hugePages.failures).map(([name, times]) => `${times} ${name}`);
+  if (start + guestEnd + end > 0 || failures.length > 0) {
+    const size = (bytes: number): string => `${bytes / 2 ** 20} MiB`;
+    const refused = failures.length === 0 ? '' : `; refused: ${failures.join(', ')}`;
+    const text = `${size(start)} mapped by huge pages before, ${size(guestEnd)} when the guest had ended, ${size(end)} now${refused}`;
+    entries.push(['huge pages', text]);
+  }
+  if (hugetlb !== null) {
+    const pool = ({ total, free, reserved, surplus }: typeof hugetlb.before): string =>
+      `${total} (${free} free, ${reserved} reserved, ${surplus} surplus)`;
+    const { wanted, before, created, end: last } = hugetlb;
+    const text = `${wanted} pages wanted; pool ${pool(before)} before, ${pool(created)} then, ${pool(last)} at the end`;
+    entries.push(['hugetlb', text]);
+  }
+  return entries;
+}
 
 /** A run for a person to read: its outcome first, then what its faults cost. */
 export function describeRun(result: RunResult): string {
   const { config, delivery, faults, pages, perFault, latencyMicroseconds: latency } = result;
+  const first = result.firstInstructionMicroseconds;
   const outcomes = Object.entries(faults.outcomes)
     .filter(([, times]) => times > 0)
     .map(([name, times]) => `${count(times)} ${name}`)
@@ -16,7 +55,7 @@ export function describeRun(result: RunResult): string {
     ],
     [
       'guest',
-      `${result.image}, ${config.vcpus} vCPU${config.vcpus > 1 ? 's' : ''}, ${config.memoryBytes / 2 ** 20} MiB ${config.backing}, source ${config.source}`,
+      `${result.image}, ${config.vcpus} vCPU${config.vcpus > 1 ? 's' : ''}, ${config.memoryBytes / 2 ** 20} MiB ${config.backing}, source ${describeSource(config)}`,
     ],
     [
       'delivery',
@@ -26,12 +65,21 @@ export function describeRun(result: RunResult): string {
       'pages',
       `${count(pages.touched)} touched, ${count(pages.verified)} verified, ${count(pages.mismatched)} wrong`,
     ],
-    ['faults', `${count(faults.count)}${outcomes === '' ? '' : ` (${outcomes})`}`],
+    [
+      'faults',
+      `${count(faults.count)}${outcomes === '' ? '' : ` (${outcomes})`}${faults.neighbours === 0 ? '' : `, and ${count(faults.neighbours)} neighbouring units`}`,
+    ],
     [
       'first access, µs',
       latency === null
         ? 'not timed by this guest'
         : `p50 ${figure(latency.p50, 1)}  p90 ${figure(latency.p90, 1)}  p99 ${figure(latency.p99, 1)}  max ${figure(latency.max, 0)}`,
+    ],
+    [
+      'faulting access, µs',
+      first === null
+        ? 'not known'
+        : `p50 ${figure(first.p50, 1)}  p90 ${figure(first.p90, 1)}  p99 ${figure(first.p99, 1)}  max ${figure(first.max, 0)}`,
     ],
     [
       'per fault',
@@ -41,6 +89,7 @@ export function describeRun(result: RunResult): string {
       'µs per fault',
       `${figure(perFault.userMicroseconds, 2)} in userspace, ${figure(perFault.allocateMicroseconds, 2)} in allocating the page`,
     ],
+    ...describeMemory(result),
     ['pages/s', count(result.pagesPerSecond)],
     [
       'seconds',

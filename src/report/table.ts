@@ -23,13 +23,18 @@ const PLAIN = {
  * A table in text, numbers to the right.
  *
  * @param head column names
- * @param rows cells; the first column is aligned left
+ * @param rows cells
+ * @param leftColumns how many of the first columns are words, aligned left
  */
-export function textTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function textTable(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  leftColumns = 1,
+): string {
   const table = new Table({
     head: [...head],
     chars: PLAIN,
-    colAligns: head.map((_, column) => (column === 0 ? 'left' : 'right')),
+    colAligns: head.map((_, column) => (column < leftColumns ? 'left' : 'right')),
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
   });
   table.push(...rows.map((row) => [...row]));
@@ -44,4 +49,19 @@ export function textTable(head: readonly string[], rows: readonly (readonly stri
 export function textList(entries: readonly (readonly [name: string, value: string])[]): string {
   const width = Math.max(...entries.map(([name]) => name.length));
   return entries.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n');
+}
+
+/** A paragraph in lines of at most `width` columns, broken at blanks; all but the first are indented. */
+export function wrapText(text: string, width = 100, indent = ''): string {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = `${indent}${word}`;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line].join('\n');
 }

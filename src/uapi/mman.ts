@@ -19,6 +19,9 @@ export const MAP_HUGE_SHIFT = 26;
 export const MAP_HUGE_2MB = 0x54000000; // 21 << MAP_HUGE_SHIFT
 export const MAP_HUGE_1GB = 0x78000000; // 30 << MAP_HUGE_SHIFT
 
+/** Flag of mlock2(2): lock pages as they are faulted in, instead of faulting all in. Since 4.4. */
+export const MLOCK_ONFAULT = 0x1;
+
 export const MREMAP_MAYMOVE = 1;
 export const MREMAP_FIXED = 2;
 export const MREMAP_DONTUNMAP = 4; // since 5.7

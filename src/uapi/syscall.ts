@@ -1,4 +1,4 @@
-/** System call numbers of x86-64 for what libc does not wrap, and clock ids. */
+/** System call numbers of x86-64 for what libc does not wrap; clocks and their flags. */
 
 export const SYS_read = 0;
 export const SYS_close = 3;
@@ -24,3 +24,6 @@ export const CLOCK_MONOTONIC = 1;
 export const CLOCK_PROCESS_CPUTIME_ID = 2;
 export const CLOCK_THREAD_CPUTIME_ID = 3;
 export const CLOCK_MONOTONIC_RAW = 4;
+
+// Flags of clock_nanosleep(2)
+export const TIMER_ABSTIME = 1;

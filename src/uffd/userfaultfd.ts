@@ -9,16 +9,22 @@ import {
   UFFD_API,
   UFFDIO_API,
   UFFDIO_CONTINUE,
+  UFFDIO_CONTINUE_MODE_WP,
+  UFFDIO_COPY,
   UFFDIO_POISON,
   UFFDIO_REGISTER,
   UFFDIO_UNREGISTER,
   UFFDIO_WAKE,
+  UFFDIO_WRITEPROTECT,
+  UFFDIO_WRITEPROTECT_MODE_WP,
   USERFAULTFD_IOC_NEW,
   uffdio_api,
   uffdio_continue,
+  uffdio_copy,
   uffdio_poison,
   uffdio_range,
   uffdio_register,
+  uffdio_writeprotect,
 } from '../uapi/userfaultfd.js';
 import { missingFeatures } from './features.js';
 
@@ -27,17 +33,140 @@ const { EAGAIN, EEXIST, EINVAL, EMFILE } = constants.errno;
 type OpenedBy = '/dev/userfaultfd' | 'userfaultfd(2)';
 
 /**
- * A userfaultfd after its UFFDIO_API handshake, non-blocking. These are the calls of the set-up
- * path; the resolver issues its own UFFDIO_CONTINUE from a prepared argument.
+ * The ioctls on ranges, for whoever holds the descriptor's number: set-up, discard, collapse. The
+ * resolver issues its own from a prepared argument. They use this thread's scratch page.
  */
-export class Userfaultfd extends Descriptor {
+export class UffdCalls {
+  readonly fd: number;
+
+  constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  /** UFFDIO_REGISTER; `modes` are UFFDIO_REGISTER_MODE_* bits. Takes none away (6.18). */
+  register(address: number, bytes: number, modes: number): void {
+    scratch.setU64(uffdio_register.offset.range + uffdio_range.offset.start, address);
+    scratch.setU64(uffdio_register.offset.range + uffdio_range.offset.len, bytes);
+    scratch.setU64(uffdio_register.offset.mode, modes);
+    scratch.setU64(uffdio_register.offset.ioctls, 0);
+    this.call('UFFDIO_REGISTER', UFFDIO_REGISTER, 'Does this backing support these fault modes?');
+  }
+
+  /** UFFDIO_UNREGISTER; sleepers in the range are woken. */
+  unregister(address: number, bytes: number): void {
+    this.range('UFFDIO_UNREGISTER', UFFDIO_UNREGISTER, address, bytes);
+  }
+
+  /** UFFDIO_WAKE: sleepers look at their page again. */
+  wake(address: number, bytes: number): void {
+    this.range('UFFDIO_WAKE', UFFDIO_WAKE, address, bytes);
+  }
+
+  /**
+   * UFFDIO_CONTINUE of pages that are in the page cache. Pages already mapped are left alone.
+   *
+   * @param isProtected maps them write-protected (6.4)
+   * @returns how many bytes it mapped
+   */
+  continueRange(address: number, bytes: number, pageBytes: number, isProtected = false): number {
+    const { mapped } = uffdio_continue.offset;
+    const mode = isProtected ? UFFDIO_CONTINUE_MODE_WP : 0;
+    return this.advance(
+      'UFFDIO_CONTINUE',
+      UFFDIO_CONTINUE,
+      address,
+      bytes,
+      pageBytes,
+      mapped,
+      mode,
+    );
+  }
+
+  /**
+   * UFFDIO_POISON: a marker in every page of the range that has neither a page nor a marker.
+   *
+   * @returns how many bytes it marked
+   */
+  poisonRange(address: number, bytes: number, pageBytes: number): number {
+    const { updated } = uffdio_poison.offset;
+    return this.advance('UFFDIO_POISON', UFFDIO_POISON, address, bytes, pageBytes, updated);
+  }
+
+  /** UFFDIO_COPY of a range of which nothing is mapped, as a whole. */
+  copy(address: number, from: number, bytes: number): void {
+    scratch.setU64(uffdio_copy.offset.dst, address);
+    scratch.setU64(uffdio_copy.offset.src, from);
+    scratch.setU64(uffdio_copy.offset.len, bytes);
+    scratch.setU64(uffdio_copy.offset.mode, 0);
+    scratch.setU64(uffdio_copy.offset.copy, 0);
+    this.call('UFFDIO_COPY', UFFDIO_COPY);
+  }
+
+  /** UFFDIO_WRITEPROTECT: the next write to a page of the range faults. */
+  writeProtect(address: number, bytes: number): void {
+    scratch.setU64(uffdio_writeprotect.offset.mode, UFFDIO_WRITEPROTECT_MODE_WP);
+    this.range('UFFDIO_WRITEPROTECT', UFFDIO_WRITEPROTECT, address, bytes);
+  }
+
+  /**
+   * Calls that may stop half-way: EAGAIN with the bytes done so far means go on from there, EEXIST
+   * that the next page is taken. (`struct uffdio_continue` and `uffdio_poison` differ only in the
+   * name of their result.)
+   */
+  private advance(
+    name: string,
+    request: number,
+    address: number,
+    bytes: number,
+    pageBytes: number,
+    resultOffset: number,
+    mode = 0,
+  ): number {
+    let changed = 0;
+    for (let at = 0; at < bytes; ) {
+      scratch.setU64(uffdio_range.offset.start, address + at);
+      scratch.setU64(uffdio_range.offset.len, bytes - at);
+      scratch.setU64(uffdio_continue.offset.mode, mode);
+      scratch.setU64(resultOffset, 0);
+      const failed = ioctl(this.fd, request, scratch.address) < 0;
+      const error = failed ? errno() : 0;
+      const result = scratch.getS64(resultOffset);
+      if (result > 0) {
+        at += result;
+        changed += result;
+      } else if (error === EEXIST) {
+        at += pageBytes;
+      } else if (failed && error !== EAGAIN) {
+        throw new SyscallError(`${name} at offset ${at} of ${bytes} bytes`, error);
+      }
+    }
+    return changed;
+  }
+
+  private range(name: string, request: number, address: number, bytes: number): void {
+    scratch.setU64(uffdio_range.offset.start, address);
+    scratch.setU64(uffdio_range.offset.len, bytes);
+    this.call(name, request);
+  }
+
+  private call(name: string, request: number, hint = ''): void {
+    if (ioctl(this.fd, request, scratch.address) < 0) {
+      throw new SyscallError(name, errno(), hint);
+    }
+  }
+}
+
+/** An owned userfaultfd after its UFFDIO_API handshake, non-blocking. */
+export class Userfaultfd extends UffdCalls implements Disposable {
   /** Bits of `uffdio_api.features` that this kernel offers. */
   readonly offered: number;
   /** What it was opened by. */
   readonly openedBy: OpenedBy;
+  private readonly descriptor: Descriptor;
 
   private constructor(fd: number, offered: number, openedBy: OpenedBy) {
     super(fd);
+    this.descriptor = new Descriptor(fd);
     this.offered = offered;
     this.openedBy = openedBy;
   }
@@ -64,74 +193,18 @@ export class Userfaultfd extends Descriptor {
     );
   }
 
-  /** UFFDIO_REGISTER; `modes` are UFFDIO_REGISTER_MODE_* bits. */
-  register(address: number, bytes: number, modes: number): void {
-    scratch.setU64(uffdio_register.offset.range + uffdio_range.offset.start, address);
-    scratch.setU64(uffdio_register.offset.range + uffdio_range.offset.len, bytes);
-    scratch.setU64(uffdio_register.offset.mode, modes);
-    scratch.setU64(uffdio_register.offset.ioctls, 0);
-    this.call('UFFDIO_REGISTER', UFFDIO_REGISTER, 'Does this backing support these fault modes?');
+  /** The UFFD_FEATURE_* bits that this kernel offers. */
+  static offered(): number {
+    using plain = Userfaultfd.open();
+    return plain.offered;
   }
 
-  /** UFFDIO_UNREGISTER; sleepers in the range are woken. */
-  unregister(address: number, bytes: number): void {
-    this.range('UFFDIO_UNREGISTER', UFFDIO_UNREGISTER, address, bytes);
+  close(): void {
+    this.descriptor.close();
   }
 
-  /** UFFDIO_WAKE: sleepers look at their page again. */
-  wake(address: number, bytes: number): void {
-    this.range('UFFDIO_WAKE', UFFDIO_WAKE, address, bytes);
-  }
-
-  /** UFFDIO_CONTINUE of pages that are in the page cache. Pages already mapped are left alone. */
-  continueRange(address: number, bytes: number): void {
-    this.advance('UFFDIO_CONTINUE', UFFDIO_CONTINUE, address, bytes, uffdio_continue.offset.mapped);
-  }
-
-  /** UFFDIO_POISON: a marker in every page of the range. None may be mapped. */
-  poisonRange(address: number, bytes: number): void {
-    this.advance('UFFDIO_POISON', UFFDIO_POISON, address, bytes, uffdio_poison.offset.updated);
-  }
-
-  /**
-   * Calls that may stop half-way: EAGAIN with the bytes done so far means go on from there.
-   * (`struct uffdio_continue` and `uffdio_poison` differ only in the name of their result.)
-   */
-  private advance(
-    name: string,
-    request: number,
-    address: number,
-    bytes: number,
-    resultOffset: number,
-  ): void {
-    for (let done = 0; done < bytes; ) {
-      scratch.setU64(uffdio_range.offset.start, address + done);
-      scratch.setU64(uffdio_range.offset.len, bytes - done);
-      scratch.setU64(uffdio_continue.offset.mode, 0);
-      scratch.setU64(resultOffset, 0);
-      const failed = ioctl(this.fd, request, scratch.address) < 0;
-      const error = failed ? errno() : 0;
-      const result = scratch.getS64(resultOffset);
-      if (result > 0) {
-        done += result;
-      } else if (error === EEXIST && request === UFFDIO_CONTINUE) {
-        done += 4096; // this page is mapped; the kernel stopped at it
-      } else if (failed && error !== EAGAIN) {
-        throw new SyscallError(`${name} at offset ${done} of ${bytes} bytes`, error);
-      }
-    }
-  }
-
-  private range(name: string, request: number, address: number, bytes: number): void {
-    scratch.setU64(uffdio_range.offset.start, address);
-    scratch.setU64(uffdio_range.offset.len, bytes);
-    this.call(name, request);
-  }
-
-  private call(name: string, request: number, hint = ''): void {
-    if (ioctl(this.fd, request, scratch.address) < 0) {
-      throw new SyscallError(name, errno(), hint);
-    }
+  [Symbol.dispose](): void {
+    this.close();
   }
 }
 

@@ -1,5 +1,5 @@
-import { WindowedMemory } from '../ffi/view.js';
 import type { RunPage } from '../kvm/run-page.js';
+import { openAccess } from '../memory/guest-access.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { kvm_run_mmio } from '../uapi/kvm-run.js';
 
@@ -8,17 +8,17 @@ const DATA = kvm_run_mmio.offset.data;
 /**
  * Completes a KVM_EXIT_MMIO whose address lies in RAM. KVM emulates some accesses (all of a guest
  * at CPL0 under shadow paging); when the page is trapped its own copy fails and it takes the page
- * for a device. The page must have been resolved: the access is made through the alias mapping.
+ * for a device. The page must have been resolved, and claimed, so that nobody discards it meanwhile.
  */
 export function createRamAccess(memory: GuestMemoryLayout): (page: RunPage) => void {
-  const alias = new WindowedMemory(memory.aliasAddress, memory.bytes);
+  const access = openAccess(memory);
   return (page) => {
     const address = page.mmioAddress;
     const length = Math.min(page.mmioLength, memory.bytes - address);
     if (page.mmioIsWrite) {
-      alias.write(address, page.u8.subarray(DATA, DATA + length));
+      access.write(address, page.u8.subarray(DATA, DATA + length));
     } else {
-      page.u8.set(alias.read(address, length), DATA);
+      page.u8.set(access.read(address, length), DATA);
     }
   };
 }

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import type { FaultTiming } from '../fault/fault-timing.js';
-import { MEMORY_ERROR } from '../fault/outcome.js';
+import { MEMORY_ERROR, type Outcome, REMAPPED, RETRIED } from '../fault/outcome.js';
 import type { Resolver } from '../fault/resolver.js';
 import { FOREIGN_TRAP, NO_TRAP, type TrapReader } from '../fault/trap-marker.js';
 import type { WorkerControl } from '../fault/worker-control.js';
@@ -16,8 +16,11 @@ import {
   RAM_ACCESSES,
   SYSCALLS,
 } from '../measure/counters.js';
+import { MemoryChanges } from '../memory/changes.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { MAPPED, PageStates } from '../memory/page-states.js';
+import { explainAbsence } from '../memory/repair.js';
+import type { Trap } from '../memory/trap.js';
 import {
   KVM_EXIT_HLT,
   KVM_EXIT_IO,
@@ -32,6 +35,13 @@ import { createRamAccess } from './ram-access.js';
 
 const { EFAULT, EINTR } = constants.errno;
 const EHWPOISON = 133; // absent from node:os
+
+/** Faults without an address that nothing explains: this many in a row are a defect. */
+const MOST_UNEXPLAINED = 100;
+/** A vCPU that ran for this long since the last one has got further. */
+const SAME_FAULT_MILLISECONDS = 10;
+/** A collapse of 2 MiB takes about half of that. */
+const UNEXPLAINED_WAIT_MILLISECONDS = 1;
 
 /** How a vCPU's run ended. */
 export type VcpuEnd =
@@ -58,8 +68,8 @@ export interface RunLoopOptions {
   readonly control: WorkerControl;
   readonly counters: Float64Array;
   readonly timing: FaultTiming;
-  /** Exit delivery: an MMIO exit inside RAM may be for a missing page. */
-  readonly trapped: boolean;
+  /** Exit delivery: how missing pages are trapped. Null where this thread resolves no faults. */
+  readonly trap: Trap | null;
 }
 
 /**
@@ -68,12 +78,12 @@ export interface RunLoopOptions {
  * (1.4 µs). Allocates nothing per fault.
  */
 export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
-  const { enter, page, memory, resolver, ports, traps, control, counters, timing, trapped } =
-    options;
+  const { enter, page, memory, resolver, ports, traps, control, counters, timing, trap } = options;
   const { resolve } = resolver;
   const takeTrap = traps.take;
   const accessRam = createRamAccess(memory);
   const states = new PageStates(memory.states);
+  const changes = new MemoryChanges(memory.changes);
   const { bytes, unitBytes } = memory;
 
   /** Resolves a unit on behalf of the guest, and counts. False: a memory error. */
@@ -96,8 +106,12 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
       return null;
     }
     counters[RAM_ACCESSES]! += 1;
+    if (trap === null) {
+      accessRam(page);
+      return null;
+    }
     const unit = (address / unitBytes) | 0;
-    while (trapped && states.stateOf(unit) !== MAPPED) {
+    while (!states.claimMapped(unit)) {
       timing.arrived();
       if (!fault(unit)) {
         return { reason: 'memory-error', failure: resolver.failure };
@@ -107,7 +121,42 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
       }
     }
     accessRam(page);
+    states.publish(unit, MAPPED);
     return null;
+  }
+
+  function count(outcome: Outcome): void {
+    counters[FAULTS]! += 1;
+    counters[FIRST_OUTCOME + outcome]! += 1;
+  }
+
+  let unexplained = 0;
+  let unexplainedAt = 0;
+
+  /**
+   * KVM_RUN failed with EFAULT and says no more: a page without a marker was touched. False: nothing
+   * explains that.
+   *
+   * Where nothing is amiss (any more), the kernel itself may have taken the page away and put it back
+   * (a collapse through another mapping, by khugepaged): the access is made again, and is a defect
+   * only if it fails time after time.
+   */
+  function unaddressed(sequence: number): boolean {
+    if (trap === null) {
+      return false;
+    }
+    const inGuest = performance.now() - unexplainedAt;
+    const explanation = explainAbsence(memory, trap, sequence, () => control.stopping);
+    if (explanation === 'unexplained') {
+      unexplained = inGuest < SAME_FAULT_MILLISECONDS ? unexplained + 1 : 1;
+      if (unexplained > MOST_UNEXPLAINED) {
+        return false;
+      }
+      control.sleep(UNEXPLAINED_WAIT_MILLISECONDS);
+      unexplainedAt = performance.now();
+    }
+    count(explanation === 'restored' ? REMAPPED : RETRIED);
+    return true;
   }
 
   /** KVM_RUN returned 0: null to go on. */
@@ -133,6 +182,7 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
         return { reason: 'stopped' };
       }
       page.clearExitReason();
+      const sequence = changes.sequence;
       counters[KVM_RUNS]! += 1;
       counters[SYSCALLS]! += 1;
       if (enter() === 0) {
@@ -161,8 +211,10 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
       ) {
         counters[MEMORY_FAULT_EXITS]! += 1;
         unit = (page.memoryFaultAddress / unitBytes) | 0;
+      } else if (error === EFAULT && unaddressed(sequence)) {
+        continue;
       } else {
-        return { reason: 'failed', detail: describeRunError(error, trapped) };
+        return { reason: 'failed', detail: describeRunError(error, trap !== null) };
       }
       if (unit === FOREIGN_TRAP) {
         const { code, address } = traps.last();

@@ -1,5 +1,6 @@
 /** Entry of a vCPU worker thread. */
 import { parentPort, workerData } from 'node:worker_threads';
+import type { AroundPolicy } from '../fault/around.js';
 import { createFaultTiming } from '../fault/fault-timing.js';
 import { rehearse } from '../fault/rehearse.js';
 import { createResolver, type Strategy } from '../fault/resolver.js';
@@ -12,7 +13,8 @@ import { RunPage } from '../kvm/run-page.js';
 import { counterRow } from '../measure/counters.js';
 import { threadHistograms } from '../measure/histogram.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
-import { openSource, type SourceSpec } from '../source/open-source.js';
+import type { Trap } from '../memory/trap.js';
+import { openRehearsalSource, openSource, type SourceSpec } from '../source/open-source.js';
 import { KVM_RUN } from '../uapi/kvm.js';
 import { createGuestPorts } from './guest-ports.js';
 import { createRunLoop, type VcpuEnd } from './run-loop.js';
@@ -24,10 +26,9 @@ export interface VcpuWorkerData extends WorkerData {
   readonly memory: GuestMemoryLayout;
   readonly source: SourceSpec;
   readonly strategy: Strategy;
-  /** -1 where nothing is trapped. */
-  readonly uffd: number;
-  /** Exit delivery: this thread resolves its own faults. */
-  readonly trapped: boolean;
+  readonly around: AroundPolicy;
+  /** Exit delivery, in which this thread resolves its own faults: how missing pages are trapped. */
+  readonly trap: Trap | null;
   /** This thread's row in `counters` and histograms in `histograms`. */
   readonly row: number;
   readonly counters: SharedArrayBuffer;
@@ -43,15 +44,24 @@ export interface VcpuWorkerEnd {
 const data = workerData as VcpuWorkerData;
 
 function prepare(): () => VcpuWorkerEnd {
-  const { memory, vcpu, uffd, strategy, trapped } = data;
+  const { memory, vcpu, strategy, around, trap } = data;
   blockVcpuSignals();
   const counters = counterRow(data.counters, data.row);
   const histograms = threadHistograms(data.histograms, data.row);
   const timing = createFaultTiming(histograms);
   const traps = createTrapReader(memory);
   const source = openSource(data.source);
-  const caller = 'vcpu';
-  const resolver = createResolver({ memory, source, uffd, strategy, caller, counters, timing });
+  const resolver = createResolver({
+    memory,
+    source,
+    uffd: trap?.uffd ?? -1,
+    strategy,
+    around: trap === null ? 0 : around,
+    caller: 'vcpu',
+    sleepers: false,
+    counters,
+    timing,
+  });
   const page = new RunPage(data.runPageAddress, data.runPageBytes);
   const control = new WorkerControl(data.control);
   const ports = createGuestPorts((text) => {
@@ -67,10 +77,10 @@ function prepare(): () => VcpuWorkerEnd {
     control,
     counters,
     timing,
-    trapped,
+    trap,
   });
-  if (trapped) {
-    rehearse(source, timing, traps.take, histograms);
+  if (trap !== null) {
+    rehearse(openRehearsalSource(data.source), timing, traps.take, histograms);
   }
   return () => ({ vcpu: run(), report: ports.report });
 }

@@ -110,12 +110,20 @@ const refused: { args: string[]; status: number; says: RegExp }[] = [
   {
     args: ['run', 'touch', '--unit', '4M'],
     status: 2,
-    says: /--unit 4194304 is not a power of two/,
+    says: /--unit cannot be used .* shmem: the largest unit is 2M/,
   },
   { args: ['run', 'touch', '--unit', '2K'], status: 2, says: /--unit 2048 is not a power of two/ },
   { args: ['run', 'touch', '--handlers', '0'], status: 2, says: /--handlers 0 is not/ },
   { args: ['run', 'touch', '--timeout', '0'], status: 2, says: /number of seconds/ },
   { args: ['run', 'touch', '--source', 'pattern:x'], status: 2, says: /source is zero, pattern/ },
+  { args: ['run', 'touch', '--network', '10X'], status: 2, says: /A network is BITS_PER_SECOND/ },
+  { args: ['run', 'touch', '--network', '10:1'], status: 2, says: /--network 10 is not a rate/ },
+  {
+    args: ['run', 'touch', '--network', '1G', '--delivery', 'kernel'],
+    status: 2,
+    says: /--network cannot be used as given.*every page is there beforehand/,
+  },
+  { args: ['run', 'touch', '--param', 'every=0'], status: 2, says: /every=0 is not a whole/ },
   { args: ['run', 'touch', '--pin', 'cpu=1'], status: 2, says: /A pin is/ },
   { args: ['run', 'touch', '--pin', 'vcpu=999'], status: 2, says: /CPU 999/ },
   { args: ['run', 'touch', '--param', 'pages'], status: 2, says: /parameter is K=V/ },
@@ -127,7 +135,11 @@ const refused: { args: string[]; status: number; says: RegExp }[] = [
   { args: ['run', 'touch', '--param', 'pages=9999999'], status: 2, says: /pages=9999999 is not/ },
   { args: ['run', 'touch', '--param', 'colour=red'], status: 2, says: /no parameter colour/ },
   { args: ['run', 'touch', '--param', 'order=odd'], status: 2, says: /none of sequential, random/ },
-  { args: ['run', 'touch', '--backing', 'paper'], status: 2, says: /Allowed choices/ },
+  {
+    args: ['run', 'touch', '--backing', 'paper'],
+    status: 2,
+    says: /--backing paper is none of anon-/,
+  },
   { args: ['run', 'touch', '--delivery', 'mail'], status: 2, says: /Allowed choices/ },
   { args: ['run', 'touch', '--nonesuch'], status: 2, says: /unknown option/ },
   { args: ['run', 'touch', 'hello'], status: 2, says: /too many arguments/ },
@@ -139,6 +151,20 @@ const refused: { args: string[]; status: number; says: RegExp }[] = [
     says: /--json .* cannot be written/,
   },
   { args: ['bench', 'deliveries', '--pages', '0'], status: 2, says: /--pages must be/ },
+  {
+    args: ['bench', 'deliveries', '--unit', '4K'],
+    status: 2,
+    says: /deliveries takes no --unit\. It takes --pages, --repeat, --vcpus/,
+  },
+  { args: ['bench', 'units', '--vcpus', '2'], status: 2, says: /units takes no --vcpus/ },
+  { args: ['bench', 'units', '--unit', '4K,3K'], status: 2, says: /--unit 3072 is not a power/ },
+  { args: ['bench', 'units', '--network', '1G,0'], status: 2, says: /--network 0 is not a rate/ },
+  { args: ['bench', 'units', '--backing', 'paper'], status: 2, says: /--backing paper is none/ },
+  {
+    args: ['bench', 'units', '--backing', 'hugetlb-2M', '--unit', '4K'],
+    status: 3,
+    says: /nothing to measure; hugetlb-2M: its pages are 2M/,
+  },
 ];
 for (const { args, status, says } of refused) {
   t.test(`${args.join(' ')}: status ${status} and one sentence`, async (t) => {

@@ -149,7 +149,7 @@ t.test('a memory error ends the handler, and no zero page is served', options, a
   t.equal(handled.counted('memory-error'), 1);
   t.equal(handled.sink.words().length, 0);
   handled.fill(9);
-  handled.uffd.continueRange(handled.guestAddress(9), PAGE);
+  handled.uffd.continueRange(handled.guestAddress(9), PAGE, PAGE);
   t.match(await write, { result: PAGE }, 'its thread slept all the while');
 });
 

@@ -25,24 +25,24 @@ const noSource: PageSource = { fill: () => false, compare: () => -1 };
 
 t.test('a missing page is filled, continued and published', options, async (t) => {
   const trap = trapped(t);
-  const { states, alias } = trap.memory;
+  const { states } = trap.memory;
   t.equal(trap.pte(3), 'marker', 'the page traps beforehand');
   t.equal(trap.resolver().resolve(3), INSTALLED);
   t.equal(trap.pte(3), 'present');
   t.equal(trap.pte(4), 'marker', 'its neighbour still traps');
   t.equal(states.stateOf(3), MAPPED);
   t.equal(states.count(MISSING), 15);
-  t.strictSame(alias.words[0]!.slice(3 * 1024, 4 * 1024), expected(3));
+  t.strictSame(trap.alias.words[0]!.slice(3 * 1024, 4 * 1024), expected(3));
   t.equal(trap.counters[SYSCALLS], 1, 'one system call');
 });
 
 t.test('a page that another thread continued behind our back is present', options, async (t) => {
   const trap = trapped(t);
   trap.fill(5);
-  trap.uffd.continueRange(trap.guestAddress(5), PAGE);
+  trap.uffd.continueRange(trap.guestAddress(5), PAGE, PAGE);
   t.equal(trap.resolver().resolve(5), PRESENT);
   t.equal(trap.memory.states.stateOf(5), MAPPED);
-  t.strictSame(trap.memory.alias.words[0]!.slice(5 * 1024, 6 * 1024), expected(5));
+  t.strictSame(trap.alias.words[0]!.slice(5 * 1024, 6 * 1024), expected(5));
 });
 
 t.test('a mapped page: first a lost race, from then on populated', options, async (t) => {
@@ -123,7 +123,7 @@ t.test(
     };
     const { resolve, failure } = trap.resolver({ source: vanishing });
     t.equal(resolve(6), MEMORY_ERROR);
-    t.strictSame(failure, { unit: 6, cause: 'continue', errno: EFAULT });
+    t.strictSame(failure, { unit: 6, cause: 'map', errno: EFAULT });
     t.equal(trap.memory.states.stateOf(6), POISONED);
     t.not(trap.pte(6), 'present');
   },
@@ -134,19 +134,19 @@ for (const mapped of [[0], [1], [3], [0, 3], [1, 2]]) {
     const trap = trapped(t, 16, 4 * PAGE);
     for (const page of mapped) {
       trap.fill(4 + page);
-      trap.uffd.continueRange(trap.guestAddress(4 + page), PAGE);
+      trap.uffd.continueRange(trap.guestAddress(4 + page), PAGE, PAGE);
     }
     t.equal(trap.resolver().resolve(1), INSTALLED);
     t.strictSame(trap.ptes().slice(4, 8), Array(4).fill('present'));
     t.strictSame(trap.ptes().slice(8), Array(8).fill('marker'), 'and nothing else');
-    t.strictSame(trap.memory.alias.words[0]!.slice(4 * 1024, 8 * 1024), expected(4, 4));
+    t.strictSame(trap.alias.words[0]!.slice(4 * 1024, 8 * 1024), expected(4, 4));
   });
 }
 
 t.test('a unit whose every page was mapped is present', options, async (t) => {
   const trap = trapped(t, 16, 4 * PAGE);
   trap.fill(4, 4);
-  trap.uffd.continueRange(trap.guestAddress(4), 4 * PAGE);
+  trap.uffd.continueRange(trap.guestAddress(4), 4 * PAGE, PAGE);
   t.equal(trap.resolver().resolve(1), PRESENT);
   t.equal(trap.memory.states.stateOf(1), MAPPED);
 });
@@ -161,7 +161,7 @@ t.test('a unit with a hole in it is a memory error', options, async (t) => {
   };
   const { resolve, failure } = trap.resolver({ source: holed });
   t.equal(resolve(0), MEMORY_ERROR);
-  t.strictSame(failure, { unit: 0, cause: 'continue', errno: EFAULT });
+  t.strictSame(failure, { unit: 0, cause: 'map', errno: EFAULT });
   t.equal(trap.memory.states.stateOf(0), POISONED);
 });
 
@@ -180,7 +180,7 @@ t.test(
       t.equal(resolve(unit), INSTALLED);
       t.equal(pteAt(trap.guestAddress(first)), 'present', `first page of unit ${unit}`);
       t.equal(pteAt(trap.guestAddress(first + 511)), 'present', 'its last page');
-      const bytes = trap.memory.alias.read(first * PAGE, 2 ** 21);
+      const bytes = trap.alias.read(first * PAGE, 2 ** 21);
       t.ok(
         Buffer.from(expected(first, 512).buffer).equals(bytes),
         'every byte of it comes from the source',
@@ -196,6 +196,6 @@ t.test('a closed userfaultfd maps nothing, and is not taken for success', option
   t.equal(resolve(0), INSTALLED, 'which leaves 4096 in the argument as the result');
   trap.uffd.close();
   t.equal(resolve(1), MEMORY_ERROR);
-  t.match(failure, { unit: 1, cause: 'continue', errno: constants.errno.EBADF });
+  t.match(failure, { unit: 1, cause: 'map', errno: constants.errno.EBADF });
   t.equal(trap.memory.states.stateOf(1), POISONED);
 });

@@ -4,17 +4,25 @@ import { createTrapReader, FOREIGN_TRAP, NO_TRAP } from '../../src/fault/trap-ma
 import { syscall } from '../../src/ffi/libc.js';
 import { ScratchPage } from '../../src/ffi/scratch.js';
 import { blockVcpuSignals, currentThreadId, kickThread } from '../../src/ffi/thread.js';
+import { BACKINGS } from '../../src/memory/backing.js';
 import type { GuestMemoryLayout } from '../../src/memory/guest-memory.js';
 import { BUS_MCEERR_AR, SIGBUS, siginfo_t } from '../../src/uapi/signal.js';
 
 const SYS_rt_tgsigqueueinfo = 297;
 
+const { file: _file, description: _description, ...backing } = BACKINGS.shmem;
+
 const memory: GuestMemoryLayout = {
   bytes: 3 * 2 ** 30,
   unitBytes: 4096,
+  backing,
   guestAddress: 0x7f12_3456_7000, // never touched: only compared with
   aliasAddress: 0,
+  fd: -1,
   states: new SharedArrayBuffer(4),
+  changes: new SharedArrayBuffer(4),
+  collapsed: new SharedArrayBuffer(4),
+  resident: [],
 };
 const siginfo = new ScratchPage();
 

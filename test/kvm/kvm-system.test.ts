@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import t from 'tap';
@@ -84,4 +86,22 @@ t.test('a closed system fails by name', options, async (t) => {
     errno: constants.errno.EBADF,
     hint: /closed/,
   });
+});
+
+t.test('signals for this process do not keep a VM from being made', options, async (t) => {
+  const taken = once(process, 'SIGUSR2');
+  const ignore = (): void => undefined;
+  process.on('SIGUSR2', ignore);
+  const sender = spawn('sh', ['-c', `while kill -USR2 ${process.pid}; do sleep 0.001; done`]);
+  t.teardown(async () => {
+    sender.kill();
+    await once(sender, 'close');
+    process.off('SIGUSR2', ignore);
+  });
+  await taken;
+  using system = KvmSystem.open();
+  for (let round = 0; round < 200; round++) {
+    system.createVm().close();
+  }
+  t.pass('200 VMs');
 });

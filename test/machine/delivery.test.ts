@@ -1,5 +1,10 @@
 import t from 'tap';
-import { chooseDelivery, DELIVERIES, DELIVERY_NAMES } from '../../src/machine/delivery.js';
+import {
+  chooseDelivery,
+  DELIVERIES,
+  DELIVERY_NAMES,
+  prepareMemory,
+} from '../../src/machine/delivery.js';
 import { fillMissing } from '../../src/machine/fill-missing.js';
 import { BACKINGS } from '../../src/memory/backing.js';
 import { GuestMemory } from '../../src/memory/guest-memory.js';
@@ -7,7 +12,7 @@ import { MAPPED, MISSING } from '../../src/memory/page-states.js';
 import { UFFD_FEATURE_POISON } from '../../src/uapi/userfaultfd.js';
 import { uffdSkip } from '../support/host.js';
 import { openDescriptors } from '../support/leaks.js';
-import { expected, PAGE, pteAt, SOURCE } from '../support/trapped-memory.js';
+import { aliasOf, expected, installerFor, PAGE, pteAt } from '../support/trapped-memory.js';
 
 const skip = uffdSkip(UFFD_FEATURE_POISON);
 const PAGES = 16;
@@ -22,33 +27,37 @@ function ptes(memory: GuestMemory): string[] {
 
 t.test('kernel: every page is filled, mapped by nobody, and nothing is registered', async (t) => {
   using memory = small();
-  t.equal(DELIVERIES.kernel.prepare(memory), null);
-  await fillMissing(memory, SOURCE, async () => true);
+  t.equal(prepareMemory(memory, DELIVERIES.kernel), null);
+  await fillMissing(memory, installerFor(memory), async () => true);
   t.strictSame(ptes(memory), Array(PAGES).fill('none'));
   t.equal(memory.states.count(MAPPED), PAGES);
-  t.strictSame(Int32Array.from(memory.alias.words[0]!), expected(0, PAGES));
+  t.strictSame(Int32Array.from(aliasOf(memory).words[0]!), expected(0, PAGES));
 });
 
 t.test('handler: every page is missing and none is marked', { skip }, async (t) => {
   using memory = small();
-  using _uffd = DELIVERIES.handler.prepare(memory)!;
+  const { uffd, trap } = prepareMemory(memory, DELIVERIES.handler)!;
+  t.teardown(() => uffd.close());
+  t.match(trap, { uffd: uffd.fd, marked: false });
   t.strictSame(ptes(memory), Array(PAGES).fill('none'));
   t.equal(memory.states.count(MISSING), PAGES);
 });
 
 t.test('exit: every page has a trap marker', { skip }, async (t) => {
   using memory = small();
-  using _uffd = DELIVERIES.exit.prepare(memory)!;
+  const { uffd, trap } = prepareMemory(memory, DELIVERIES.exit)!;
+  t.teardown(() => uffd.close());
+  t.match(trap, { uffd: uffd.fd, marked: true });
   t.strictSame(ptes(memory), Array(PAGES).fill('marker'));
   t.equal(memory.states.count(MISSING), PAGES);
 });
 
 t.test('what cannot be prepared leaves no userfaultfd open', { skip }, async (t) => {
   using memory = small();
-  using first = DELIVERIES.exit.prepare(memory)!;
+  using first = prepareMemory(memory, DELIVERIES.exit)!.uffd;
   const before = openDescriptors();
   for (const name of ['handler', 'exit'] as const) {
-    t.throws(() => DELIVERIES[name].prepare(memory), {
+    t.throws(() => prepareMemory(memory, DELIVERIES[name]), {
       message: 'UFFDIO_REGISTER failed: EBUSY',
     });
   }
@@ -76,9 +85,9 @@ t.test('each delivery is found under its name, and reports in one way', async (t
 t.test('filling stops when told to, and leaves alone what is there', async (t) => {
   using memory = small();
   memory.states.words[3] = MAPPED;
-  await fillMissing(memory, SOURCE, async () => false);
+  await fillMissing(memory, installerFor(memory), async () => false);
   t.equal(memory.states.count(MISSING), PAGES - 1);
-  await fillMissing(memory, SOURCE, async () => true);
-  t.strictSame(new Int32Array(memory.alias.read(3 * PAGE, PAGE).buffer), new Int32Array(1024));
-  t.strictSame(new Int32Array(memory.alias.read(4 * PAGE, PAGE).buffer), expected(4));
+  await fillMissing(memory, installerFor(memory), async () => true);
+  t.strictSame(new Int32Array(aliasOf(memory).read(3 * PAGE, PAGE).buffer), new Int32Array(1024));
+  t.strictSame(new Int32Array(aliasOf(memory).read(4 * PAGE, PAGE).buffer), expected(4));
 });

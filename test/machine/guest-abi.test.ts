@@ -65,6 +65,7 @@ t.test('the parameter block is laid out as touch.S reads it', async (t) => {
     share: 'overlap',
     seed: 0xfedc_ba98,
     stride: 77,
+    every: 64,
   };
   const expected: Readonly<Record<string, number>> = {
     P_START: WORKLOAD_START,
@@ -77,6 +78,7 @@ t.test('the parameter block is laid out as touch.S reads it', async (t) => {
     P_STRIDE: 77,
     P_ORDER_SEED: 0xfedc_ba98,
     P_ZERO: 0,
+    P_EVERY: 64,
   };
   const block = Buffer.from(encodeTouch(parameters, { kind: 'pattern', seed: 0x8765_4321 }));
   t.equal(block.length, offsets.size * 8);
@@ -102,6 +104,7 @@ t.test('orders have the numbers that touch.S dispatches on', async (t) => {
       share: 'partition',
       seed: 1,
       stride: 1,
+      every: 1,
     };
     const block = encodeTouch({ ...defaults, ...parameters } as TouchParameters, { kind: 'zero' });
     t.equal(Buffer.from(block).readBigUInt64LE(16), BigInt(index), order);

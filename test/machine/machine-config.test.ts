@@ -12,9 +12,15 @@ t.test('only the image is needed', async (t) => {
     delivery: 'auto',
     strategy: 'no-slow-gup',
     unitBytes: 4096,
+    around: 0,
+    reserve: true,
+    collapse: 'never',
+    prefetch: null,
+    discard: null,
     vcpus: 1,
     handlers: 1,
     source: { kind: 'pattern', seed: 1 },
+    network: null,
     pin: {},
     params: {},
     timeoutSeconds: 60,
@@ -30,9 +36,15 @@ t.test('what is given is kept', async (t) => {
     delivery: 'handler',
     strategy: 'no-uffd-wait',
     unitBytes: 65536,
+    around: 15,
+    reserve: true,
+    collapse: 'complete',
+    prefetch: { bytesPerSecond: null },
+    discard: { bytesPerSecond: 4096 },
     vcpus: 64,
     handlers: 64,
     source: { kind: 'zero' },
+    network: { bitsPerSecond: 1e9, latencyMicroseconds: 50 },
     pin: { vcpu: [0, 0], handler: [0] },
     params: { pages: '7' },
     timeoutSeconds: 0.5,
@@ -50,6 +62,30 @@ for (const [flag, name, values] of [
   ['--vcpus', 'vcpus', [0, 65, 1.5, -1, Number.NaN, Infinity]],
   ['--handlers', 'handlers', [0, 65, 1.5, -1, Number.NaN]],
   ['--pin', 'pin', [{ vcpu: [-1] }, { vcpu: [0, 1024] }, { handler: [0.5] }]],
+  [
+    '--network',
+    'network',
+    [
+      { bitsPerSecond: 0, latencyMicroseconds: 0 },
+      { bitsPerSecond: 999, latencyMicroseconds: 0 },
+      { bitsPerSecond: Number.NaN, latencyMicroseconds: 0 },
+      { bitsPerSecond: Infinity, latencyMicroseconds: 0 },
+      { bitsPerSecond: 1e9, latencyMicroseconds: -1 },
+      { bitsPerSecond: 1e9, latencyMicroseconds: Number.NaN },
+      { bitsPerSecond: 1e9, latencyMicroseconds: 1e9 },
+    ],
+  ],
+  ['--around', 'around', [-1, 1.5, 16384, Number.NaN, Infinity, 'all', '3']],
+  ['--collapse', 'collapse', ['', 'always', true]],
+  ...(['--prefetch', '--discard'] as const).map(
+    (flag) =>
+      [
+        flag,
+        flag.slice(2),
+        [{ bytesPerSecond: 0 }, { bytesPerSecond: -1 }, { bytesPerSecond: Number.NaN }],
+      ] as const,
+  ),
+  ['--no-reserve', 'reserve', [false]],
   ['--timeout', 'timeoutSeconds', [0, -1, Number.NaN, Infinity, 2_000_001]],
   [
     '--source',
@@ -76,3 +112,33 @@ t.test('memory is a whole number of fault units', async (t) => {
     message: /^--memory .* not a multiple of the fault unit of 2097152 bytes/,
   });
 });
+
+t.test('background work has a rate of its own, or none', async (t) => {
+  const config = completeConfig({
+    image: 'touch',
+    prefetch: { bytesPerSecond: null },
+    discard: { bytesPerSecond: null },
+  });
+  t.strictSame(config.prefetch, { bytesPerSecond: null }, 'as fast as it goes');
+  t.strictSame(config.discard, { bytesPerSecond: 64 * MIB });
+  t.match(completeConfig({ image: 'touch', around: 'adaptive' }), { around: 'adaptive' });
+});
+
+for (const [flag, given] of [
+  ['--around', { delivery: 'kernel', around: 1 }],
+  ['--around', { unitBytes: 2 * MIB, around: 32 }],
+  ['--collapse', { backing: 'hugetlb-2M', collapse: 'end' }],
+  ['--prefetch', { delivery: 'kernel', prefetch: { bytesPerSecond: null } }],
+  ['--discard', { delivery: 'kernel', discard: { bytesPerSecond: null } }],
+  ['--no-reserve', { backing: 'tmpfs', reserve: false }],
+  ['--unit', { backing: 'hugetlb-2M', unitBytes: 4096 }],
+] as const) {
+  t.test(`${flag}: a backing or a delivery that cannot do it is named`, async (t) => {
+    const options: RunOptions = { image: 'touch', ...given };
+    const { backing = 'shmem' } = options;
+    t.throws(() => completeConfig(options), UsageError);
+    t.throws(() => completeConfig(options), {
+      message: new RegExp(`^${flag} cannot be used as given with --backing ${backing}: .`),
+    });
+  });
+}

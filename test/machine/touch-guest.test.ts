@@ -27,6 +27,7 @@ t.test('defaults: every page above the first 2 MiB, once, in order', async (t) =
     share: 'partition',
     seed: 1,
     stride: 512,
+    every: 1,
   });
 });
 
@@ -57,6 +58,8 @@ for (const [name, value] of [
   ['seed', 'NaN'],
   ['stride', '0'],
   ['stride', '1.5'],
+  ['every', '0'],
+  ['every', `${ROOM + 1}`],
 ] as const) {
   t.test(`--param ${name}=${value} is refused by name`, async (t) => {
     t.throws(() => parseTouch({ [name]: value }, MEMORY), UsageError);

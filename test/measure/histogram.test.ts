@@ -5,6 +5,7 @@ import {
   bucketOf,
   bucketStart,
   HISTOGRAM_BUCKETS,
+  largestOf,
   mergeHistograms,
   percentilesOf,
   threadHistograms,
@@ -111,6 +112,20 @@ t.test(
     t.match(percentilesOf(counts, null, 1), { max: bucketStart(bucketOf(1000) + 1) - 1 });
   },
 );
+
+t.test('the largest values are those at the end of all, sorted', async (t) => {
+  const some = fc.array(values, { minLength: 1, maxLength: 500 });
+  fc.assert(
+    fc.property(some, fc.nat(600), (all, most) => {
+      const sorted = [...all].sort((a, b) => a - b);
+      const kept = sorted.slice(Math.max(0, sorted.length - most));
+      return Buffer.from(largestOf(countsOf(all), most).buffer).equals(
+        Buffer.from(countsOf(kept).buffer),
+      );
+    }),
+  );
+  t.pass();
+});
 
 t.test('histograms of threads are added up, past 2^31 as well', async (t) => {
   const buffer = allocateHistograms(3);

@@ -68,6 +68,58 @@ t.test('wait changes no unit that nobody claims', async (t) => {
   }
 });
 
+t.test('claimMapped takes a mapped unit and no other', async (t) => {
+  for (const state of ALL) {
+    const states = unitIn(state);
+    t.equal(states.claimMapped(1), state === MAPPED);
+    t.equal(states.stateOf(1), state === MAPPED ? CLAIMED : state);
+    t.strictSame([states.stateOf(0), states.stateOf(2)], [MISSING, MISSING]);
+  }
+});
+
+t.test('seize takes a unit in whatever state, and says which', async (t) => {
+  for (const state of [MISSING, MAPPED, POISONED] as const) {
+    const states = unitIn(state);
+    t.equal(
+      states.seize(1, () => true),
+      state,
+      'it need not wait, so it does not ask',
+    );
+    t.equal(states.stateOf(1), CLAIMED);
+  }
+});
+
+t.test('seize waits for a claim to end, and gives up when told to', async (t) => {
+  for (const state of [CLAIMED, AWAITED]) {
+    const states = unitIn(state);
+    let asked = 0;
+    t.equal(
+      states.seize(1, () => ++asked === 2),
+      null,
+    );
+    t.equal(asked, 2);
+    t.equal(states.stateOf(1), AWAITED, 'the claim is not its own');
+    const published = states.seize(1, () => {
+      states.publish(1, POISONED); // in place of another thread, while it waits
+      return false;
+    });
+    t.equal(published, POISONED);
+    t.equal(states.stateOf(1), CLAIMED);
+  }
+});
+
+t.test('markAwaited leaves word with a claimant, which publish tells it', async (t) => {
+  for (const state of ALL) {
+    const states = unitIn(state);
+    const claimed = state === CLAIMED || state === AWAITED;
+    t.equal(states.markAwaited(1), claimed);
+    t.equal(states.stateOf(1), claimed ? AWAITED : state);
+    t.equal(states.publish(1, MAPPED), claimed, 'somebody is to be woken');
+  }
+  const states = unitIn(CLAIMED);
+  t.equal(states.publish(1, MAPPED), false, 'nobody is');
+});
+
 t.test('count counts every state', async (t) => {
   const states = new PageStates(PageStates.allocate(10));
   states.words.set([MAPPED, MAPPED, POISONED, CLAIMED, AWAITED]);

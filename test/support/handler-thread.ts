@@ -24,9 +24,17 @@ const { memory, uffd, stopEvent, trouble, ...data } = workerData as HandlerThrea
 const counters = counterRow(data.counters, 0);
 const timing = createFaultTiming(threadHistograms(allocateHistograms(1), 0));
 const source: PageSource = trouble === 'none' ? { fill: () => false, compare: () => -1 } : SOURCE;
-const strategy = 'no-slow-gup';
-const caller = 'handler';
-let resolver = createResolver({ memory, source, uffd, strategy, caller, counters, timing });
+let resolver = createResolver({
+  memory,
+  source,
+  uffd,
+  strategy: 'no-slow-gup',
+  around: 0,
+  caller: 'handler',
+  sleepers: true,
+  counters,
+  timing,
+});
 if (trouble === 'retry') {
   resolver = retryOnce(resolver);
 }

@@ -1,33 +1,68 @@
 /** A small guest memory with a userfaultfd, as a machine has it, but without a machine. */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { createFaultTiming, type FaultTiming } from '../../src/fault/fault-timing.js';
+import { createFaultTiming, type FaultTiming, UNTIMED } from '../../src/fault/fault-timing.js';
+import {
+  createInstaller,
+  type Installer,
+  type InstallerOptions,
+} from '../../src/fault/installer.js';
 import { createResolver, type Resolver, type ResolverOptions } from '../../src/fault/resolver.js';
 import { Descriptor } from '../../src/ffi/descriptor.js';
-import { memfd_create, poll } from '../../src/ffi/libc.js';
+import { SyscallError } from '../../src/ffi/errors.js';
+import { errno, madvise, memfd_create, poll } from '../../src/ffi/libc.js';
+import { ResourceStack } from '../../src/ffi/resource-stack.js';
 import { scratch } from '../../src/ffi/scratch.js';
-import { DELIVERIES } from '../../src/machine/delivery.js';
+import { WindowedMemory } from '../../src/ffi/view.js';
+import { DELIVERIES, prepareMemory } from '../../src/machine/delivery.js';
 import { COUNTER_ROW_BYTES, counterRow } from '../../src/measure/counters.js';
 import { allocateHistograms, threadHistograms } from '../../src/measure/histogram.js';
-import { BACKINGS } from '../../src/memory/backing.js';
-import { GuestMemory } from '../../src/memory/guest-memory.js';
+import { BACKINGS, type Backing } from '../../src/memory/backing.js';
+import { GuestMemory, type GuestMemoryOptions } from '../../src/memory/guest-memory.js';
+import type { Trap } from '../../src/memory/trap.js';
 import { PatternSource } from '../../src/source/pattern-source.js';
 import { POLLIN } from '../../src/uapi/fcntl.js';
+import { MADV_DONTNEED } from '../../src/uapi/mman.js';
 import { PM_PRESENT, PM_SWAP } from '../../src/uapi/pagemap.js';
 import type { Userfaultfd } from '../../src/uffd/userfaultfd.js';
 
 export const PAGE = 4096;
 export const SOURCE = new PatternSource(7);
 
-export class TrappedMemory {
+export class TrappedMemory implements Disposable {
   readonly memory: GuestMemory;
   readonly uffd: Userfaultfd;
+  readonly trap: Trap;
   readonly counters = counterRow(new SharedArrayBuffer(COUNTER_ROW_BYTES), 0);
   readonly timing: FaultTiming = createFaultTiming(threadHistograms(allocateHistograms(1), 0));
+  private readonly owned: ResourceStack;
 
-  /** @param delivery `exit`: trap markers everywhere; `handler`: a touch sleeps */
-  constructor(delivery: 'exit' | 'handler', pages = 16, unitBytes = PAGE) {
-    this.memory = GuestMemory.create(BACKINGS.shmem, pages * PAGE, unitBytes);
-    this.uffd = DELIVERIES[delivery].prepare(this.memory)!;
+  /**
+   * @param delivery `exit`: trap markers everywhere; `handler`: a touch sleeps
+   * @param pages of 4 KiB
+   */
+  constructor(
+    delivery: 'exit' | 'handler',
+    pages = 16,
+    unitBytes = PAGE,
+    backing: Backing = BACKINGS.shmem,
+    options: GuestMemoryOptions = {},
+  ) {
+    using stack = new ResourceStack();
+    this.memory = stack.use(GuestMemory.create(backing, pages * PAGE, unitBytes, options));
+    const { uffd, trap } = prepareMemory(this.memory, DELIVERIES[delivery])!;
+    this.uffd = stack.use(uffd);
+    this.trap = trap;
+    this.owned = stack.move();
+  }
+
+  /** The alias mapping, of a backing that has one. */
+  get alias(): WindowedMemory {
+    return aliasOf(this.memory);
+  }
+
+  /** An installer of single units, with a pattern for a source, but for what `options` says. */
+  installer(options: Partial<InstallerOptions> = {}): Installer {
+    return installerFor(this.memory, { uffd: this.uffd.fd, counters: this.counters, ...options });
   }
 
   /** A resolver for a vCPU thread, with a pattern for a source, but for what `options` says. */
@@ -37,7 +72,9 @@ export class TrappedMemory {
       source: SOURCE,
       uffd: this.uffd.fd,
       strategy: 'no-slow-gup',
+      around: 0,
       caller: 'vcpu',
+      sleepers: false,
       counters: this.counters,
       timing: this.timing,
       ...options,
@@ -55,7 +92,7 @@ export class TrappedMemory {
 
   /** Puts pages from `page` on into the page cache, with the source's contents. */
   fill(page: number, pages = 1): void {
-    SOURCE.fill(page, this.memory.alias.words[0]!, page * 1024, pages * 1024);
+    SOURCE.fill(page, this.alias.words[0]!, page * 1024, pages * 1024);
   }
 
   /** What the guest mapping has of a page: looked up in /proc/self/pagemap, not touched. */
@@ -67,15 +104,48 @@ export class TrappedMemory {
     return Array.from({ length: this.memory.layout.bytes / PAGE }, (_, page) => this.pte(page));
   }
 
+  /** Takes entries out of the guest mapping, as the kernel may at any time: the file keeps its pages. */
+  forget(page: number, bytes: number): void {
+    if (madvise(this.guestAddress(page), bytes, MADV_DONTNEED) < 0) {
+      throw new SyscallError('madvise(MADV_DONTNEED)', errno());
+    }
+  }
+
   /** Waits until a thread sleeps on a fault: its message can be read. */
   faultIsPending(): boolean {
     return isReadable(this.uffd.fd);
   }
 
+  /** May be called twice. */
   close(): void {
-    this.uffd.close();
-    this.memory.close();
+    this.owned.close();
   }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** The alias mapping of a memory whose backing has one. */
+export function aliasOf({ layout }: GuestMemory): WindowedMemory {
+  return new WindowedMemory(layout.aliasAddress, layout.bytes);
+}
+
+/** An installer as the main thread has one: by default nothing is trapped, and nobody sleeps. */
+export function installerFor(
+  memory: GuestMemory,
+  options: Partial<InstallerOptions> = {},
+): Installer {
+  return createInstaller({
+    memory: memory.layout,
+    source: SOURCE,
+    uffd: -1,
+    wake: false,
+    mostUnits: 1,
+    counters: counterRow(new SharedArrayBuffer(COUNTER_ROW_BYTES), 0),
+    timing: UNTIMED,
+    ...options,
+  });
 }
 
 /** Waits until a descriptor can be read, ten seconds at most. */

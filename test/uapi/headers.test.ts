@@ -13,6 +13,7 @@ const HEADERS = [
   'fcntl.h',
   'linux/fs.h',
   'linux/kvm.h',
+  'linux/magic.h',
   'linux/memfd.h',
   'linux/mman.h',
   'linux/mount.h',
@@ -24,6 +25,7 @@ const HEADERS = [
   'sys/mman.h',
   'sys/resource.h',
   'sys/syscall.h',
+  'sys/uio.h',
   'time.h',
 ];
 

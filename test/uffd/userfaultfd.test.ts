@@ -17,7 +17,7 @@ import { rootSkip, uffdSkip, unprivileged } from '../support/host.js';
 import { openDescriptors } from '../support/leaks.js';
 import { PAGE, TrappedMemory } from '../support/trapped-memory.js';
 
-const { EEXIST, EINVAL } = constants.errno;
+const { EINVAL } = constants.errno;
 const options = { skip: uffdSkip(UFFD_FEATURE_POISON), timeout: 20_000 };
 
 t.test('the handshake tells what the kernel offers', options, async (t) => {
@@ -78,15 +78,16 @@ t.test('continueRange completes a range of which pages are mapped', options, asy
     trap.fill(page);
   }
   for (const page of [2, 5, 6, 11]) {
-    trap.uffd.continueRange(trap.guestAddress(page), PAGE);
+    trap.uffd.continueRange(trap.guestAddress(page), PAGE, PAGE);
   }
-  trap.uffd.continueRange(trap.guestAddress(2), 10 * PAGE);
+  const mapped = trap.uffd.continueRange(trap.guestAddress(2), 10 * PAGE, PAGE);
+  t.equal(mapped, 6 * PAGE, 'it says how many bytes it has mapped');
   const present = trap.ptes().map((pte) => pte === 'present');
   t.strictSame(
     present,
     present.map((_, page) => page >= 2 && page < 12),
   );
-  t.doesNotThrow(() => trap.uffd.continueRange(trap.guestAddress(2), 10 * PAGE), 'and again');
+  t.equal(trap.uffd.continueRange(trap.guestAddress(2), 10 * PAGE, PAGE), 0, 'and again');
 });
 
 t.test('continueRange of what is not in the file says where it stopped', options, async (t) => {
@@ -94,7 +95,7 @@ t.test('continueRange of what is not in the file says where it stopped', options
   t.teardown(() => trap.close());
   trap.fill(0);
   trap.fill(1);
-  const continueThree = (): void => trap.uffd.continueRange(trap.guestAddress(0), 3 * PAGE);
+  const continueThree = (): number => trap.uffd.continueRange(trap.guestAddress(0), 3 * PAGE, PAGE);
   t.throws(continueThree, SyscallError);
   t.throws(continueThree, {
     message: 'UFFDIO_CONTINUE at offset 8192 of 12288 bytes failed: EFAULT',
@@ -102,19 +103,20 @@ t.test('continueRange of what is not in the file says where it stopped', options
   t.strictSame([trap.pte(0), trap.pte(1), trap.pte(2)], ['present', 'present', 'marker']);
 });
 
-t.test('poisonRange marks every page, and refuses one that is mapped', options, async (t) => {
+t.test('poisonRange marks every page that has neither a page nor a marker', options, async (t) => {
   const trap = new TrappedMemory('handler');
   t.teardown(() => trap.close());
   t.strictSame(trap.ptes(), Array(16).fill('none'));
-  trap.uffd.poisonRange(trap.guestAddress(0), 4 * PAGE);
+  t.equal(trap.uffd.poisonRange(trap.guestAddress(0), 4 * PAGE, PAGE), 4 * PAGE);
   t.strictSame(trap.ptes().slice(0, 5), ['marker', 'marker', 'marker', 'marker', 'none']);
   trap.fill(7);
-  trap.uffd.continueRange(trap.guestAddress(7), PAGE);
-  t.throws(() => trap.uffd.poisonRange(trap.guestAddress(5), 4 * PAGE), {
-    errno: EEXIST,
-    message: 'UFFDIO_POISON at offset 8192 of 16384 bytes failed: EEXIST',
-  });
-  t.strictSame(trap.ptes().slice(5, 9), ['marker', 'marker', 'present', 'none']);
+  trap.uffd.continueRange(trap.guestAddress(7), PAGE, PAGE);
+  trap.uffd.poisonRange(trap.guestAddress(9), PAGE, PAGE);
+  const marked = trap.uffd.poisonRange(trap.guestAddress(5), 6 * PAGE, PAGE);
+  t.equal(marked, 4 * PAGE, 'it says how many bytes it has marked');
+  t.strictSame(trap.ptes().slice(5, 12), [
+    ...['marker', 'marker', 'present', 'marker', 'marker', 'marker', 'none'],
+  ]);
 });
 
 t.test('errors name the call', options, async (t) => {
@@ -130,7 +132,7 @@ t.test('errors name the call', options, async (t) => {
     message: /^UFFDIO_UNREGISTER failed/,
   });
   t.throws(() => uffd.wake(guestAddress, 100), { message: /^UFFDIO_WAKE failed/ });
-  t.throws(() => uffd.continueRange(guestAddress, PAGE), {
+  t.throws(() => uffd.continueRange(guestAddress, PAGE, PAGE), {
     message: /^UFFDIO_CONTINUE at offset 0/,
   });
 });
@@ -140,5 +142,5 @@ t.test('after unregister nothing traps', options, async (t) => {
   t.teardown(() => trap.close());
   const { guestAddress, bytes } = trap.memory.layout;
   trap.uffd.unregister(guestAddress, bytes);
-  t.throws(() => trap.uffd.continueRange(guestAddress, PAGE), SyscallError);
+  t.throws(() => trap.uffd.continueRange(guestAddress, PAGE, PAGE), SyscallError);
 });

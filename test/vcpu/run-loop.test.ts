@@ -61,7 +61,7 @@ function script(
     control,
     counters: memory.counters,
     timing: memory.timing,
-    trapped,
+    trap: trapped ? memory.trap : null,
   });
   return { end: run(), memory, steps: step };
 }
@@ -87,7 +87,7 @@ t.test(
     const { end, memory } = script(t, [memoryFault(5 * PAGE + 8, failWithEfault), halt]);
     t.match(end, { reason: 'halted' });
     t.equal(memory.pte(5), 'present');
-    t.strictSame(new Int32Array(memory.memory.alias.read(5 * PAGE, PAGE).buffer), expected(5));
+    t.strictSame(new Int32Array(memory.alias.read(5 * PAGE, PAGE).buffer), expected(5));
     t.match(readCounters(memory.counters), {
       faults: 1,
       installed: 1,

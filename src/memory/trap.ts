@@ -1,0 +1,67 @@
+import { DefectError, SyscallError } from '../ffi/errors.js';
+import { errno, madvise } from '../ffi/libc.js';
+import { MADV_NOHUGEPAGE } from '../uapi/mman.js';
+import {
+  UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+  UFFD_FEATURE_POISON,
+  UFFD_FEATURE_SIGBUS,
+  UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
+  UFFDIO_REGISTER_MODE_WP,
+} from '../uapi/userfaultfd.js';
+import { Userfaultfd } from '../uffd/userfaultfd.js';
+import type { BackingTraits } from './backing.js';
+import type { GuestMemory } from './guest-memory.js';
+
+/** How the guest mapping traps touches of missing pages. Plain data: workers receive it. */
+export interface Trap {
+  /** The userfaultfd's descriptor. */
+  readonly uffd: number;
+  /** UFFDIO_REGISTER_MODE_* bits that it is registered with. */
+  readonly modes: number;
+  /** Every missing page has a trap marker, and one that lost it is EFAULT. */
+  readonly marked: boolean;
+}
+
+/** UFFD_FEATURE_* bits that trap markers need. SIGBUS makes them fail closed: a page that lost its
+ * marker is EFAULT, not a zero page and not a hang. */
+export function markerFeatures(backing: BackingTraits): number {
+  return backing.uffdFeatures | UFFD_FEATURE_POISON | UFFD_FEATURE_SIGBUS;
+}
+
+/**
+ * Registers guest memory, of which nothing is mapped yet, so that every touch traps.
+ *
+ * Memory of 4 KiB pages is registered for write-protection too, where the kernel has that (5.19):
+ * only of such ranges does it promise not to take the page table away (khugepaged and
+ * MADV_COLLAPSE drop trap markers of others, through any mapping of the file; measured on 6.18).
+ *
+ * @param marked with a trap marker in every page (Linux 6.6)
+ * @throws UnsupportedError when this kernel's userfaultfd cannot
+ */
+export function trapMissing(
+  memory: GuestMemory,
+  marked: boolean,
+): { readonly uffd: Userfaultfd; readonly trap: Trap } {
+  const { guestAddress, bytes, backing } = memory.layout;
+  let features = marked ? markerFeatures(backing) : backing.uffdFeatures;
+  let modes = backing.uffdModes;
+  const protects = UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+  if (!backing.hugetlb && (Userfaultfd.offered() & protects) === protects) {
+    features |= protects;
+    modes |= UFFDIO_REGISTER_MODE_WP;
+  }
+  const uffd = Userfaultfd.open(features);
+  try {
+    if (!backing.hugetlb && madvise(guestAddress, bytes, MADV_NOHUGEPAGE) < 0) {
+      throw new SyscallError('madvise(MADV_NOHUGEPAGE)', errno());
+    }
+    uffd.register(guestAddress, bytes, modes);
+    if (marked && uffd.poisonRange(guestAddress, bytes, backing.pageBytes) < bytes) {
+      throw new DefectError('guest memory was not empty when it was to be marked');
+    }
+    return { uffd, trap: { uffd: uffd.fd, modes, marked } };
+  } catch (error) {
+    uffd.close();
+    throw error;
+  }
+}

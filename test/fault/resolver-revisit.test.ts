@@ -1,0 +1,78 @@
+/** The resolver asked about units that it has mapped before. */
+import t from 'tap';
+import {
+  INSTALLED,
+  MEMORY_ERROR,
+  POPULATED,
+  PRESENT,
+  REMAPPED,
+  RETRIED,
+} from '../../src/fault/outcome.js';
+import { MemoryChanges } from '../../src/memory/changes.js';
+import { AWAITED, CLAIMED, MAPPED } from '../../src/memory/page-states.js';
+import { UFFD_FEATURE_POISON } from '../../src/uapi/userfaultfd.js';
+import { eachBacking } from '../support/backings.js';
+import { GuestPages } from '../support/guest-pages.js';
+import { uffdSkip } from '../support/host.js';
+import { PAGE, TrappedMemory } from '../support/trapped-memory.js';
+
+const options = { skip: uffdSkip(UFFD_FEATURE_POISON), timeout: 20_000 };
+
+eachBacking(
+  'a handler maps again what the kernel has unmapped',
+  { ...options, of: ({ fill }) => fill === 'continue' },
+  (t, backing, bytes) => {
+    const trap = new TrappedMemory('handler', bytes / PAGE, backing.pageBytes, backing);
+    t.teardown(() => trap.close());
+    const { resolve } = trap.resolver({ caller: 'handler', sleepers: true });
+    t.equal(resolve(1), INSTALLED);
+    t.equal(resolve(1), PRESENT, 'a message that is older than the mapping');
+    trap.forget(0, bytes);
+    t.equal(resolve(1), REMAPPED);
+    t.equal(trap.memory.states.stateOf(1), MAPPED);
+    t.equal(new GuestPages(trap.memory.layout).unit(1), 'source');
+    t.equal(resolve(1), PRESENT);
+  },
+);
+
+t.test('a handler leaves a unit that is being discarded to who discards it', options, async (t) => {
+  using trap = new TrappedMemory('handler');
+  const { resolve } = trap.resolver({ caller: 'handler', sleepers: true });
+  resolve(1);
+  trap.memory.states.claimMapped(1);
+  t.equal(resolve(1), PRESENT, 'who discards it wakes the sleeper');
+  t.equal(trap.memory.states.stateOf(1), AWAITED);
+});
+
+t.test('a second exit after a change of memory is a first one', options, async (t) => {
+  for (const strategy of ['no-uffd-wait', 'no-slow-gup'] as const) {
+    using trap = new TrappedMemory('exit');
+    const changes = new MemoryChanges(trap.memory.layout.changes);
+    const { resolve } = trap.resolver({ strategy });
+    t.equal(resolve(1), INSTALLED);
+    t.equal(resolve(1), PRESENT);
+    changes.begin(() => false);
+    t.equal(resolve(1), PRESENT, 'memory is being changed');
+    changes.end();
+    t.equal(resolve(1), PRESENT, 'it was changed meanwhile');
+    t.equal(resolve(1), strategy === 'no-uffd-wait' ? MEMORY_ERROR : POPULATED);
+  }
+});
+
+t.test('a unit that is being discarded when it exits again is tried again', options, async (t) => {
+  using trap = new TrappedMemory('exit');
+  const { resolve } = trap.resolver();
+  resolve(1);
+  resolve(1);
+  trap.memory.states.claimMapped(1);
+  t.equal(resolve(1), RETRIED);
+  trap.memory.states.publish(1, MAPPED);
+  t.equal(resolve(1), POPULATED);
+});
+
+t.test('who prefetches does not wait for a claim', options, async (t) => {
+  using trap = new TrappedMemory('exit');
+  trap.memory.states.claim(1);
+  t.equal(trap.resolver({ caller: 'prefetch' }).resolve(1), PRESENT);
+  t.equal(trap.memory.states.stateOf(1), CLAIMED, 'and does not say that anybody does');
+});
