@@ -4,6 +4,7 @@
  * - {@link runGuest} boots a guest on demand-paged memory: `faultline run`
  * - {@link probeHost} tells what this host can do: `faultline probe`
  * - {@link GuestMemory}, {@link createResolver}, {@link createDiscard}: the memory backend alone
+ * - {@link discardMatrix} tries every way of throwing memory away: `faultline matrix discard`
  * - {@link BENCHES} measure, each with its `run` and `describe`: `faultline bench`
  *
  * @packageDocumentation
@@ -61,6 +62,7 @@ export {
   type Discarded,
   type DiscardOptions,
 } from './memory/discard.js';
+export { type DiscardMatrix, discardMatrix } from './memory/discard-matrix/discard-matrix.js';
 export { type GuestAccess, openAccess } from './memory/guest-access.js';
 export {
   GuestMemory,
@@ -71,6 +73,7 @@ export {
 export type { HugetlbPool } from './memory/hugetlb-pool.js';
 export { findBacking } from './memory/open-backing.js';
 export { type Trap, trapMissing } from './memory/trap.js';
+export { describeDiscardMatrix } from './report/matrix-report.js';
 export { describeRun } from './report/run-report.js';
 export type { Network } from './source/network-link.js';
 export type { ContentsSpec } from './source/open-source.js';

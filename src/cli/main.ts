@@ -5,6 +5,7 @@ import { _exit } from '../ffi/libc.js';
 import { packageVersion } from '../measure/host.js';
 import { benchCommand } from './bench.js';
 import { STATUS, statusOfError } from './exit-status.js';
+import { matrixCommand } from './matrix.js';
 import { probeCommand } from './probe.js';
 import { runCommand } from './run.js';
 
@@ -15,7 +16,7 @@ const program = new Command('faultline')
     'after',
     '\nExit status: 0 completed and verified; 1 the guest did not; 2 unusable arguments;\n3 this host lacks what was asked for; 4 a defect of ours; 124 timed out.',
   );
-for (const command of [probeCommand(), runCommand(), benchCommand()]) {
+for (const command of [probeCommand(), runCommand(), matrixCommand(), benchCommand()]) {
   program.addCommand(command);
 }
 adopt(program);
