@@ -13,6 +13,8 @@ export type { Bench, BenchOptions, BenchResult } from '../bench/scale/bench.js';
 export { type DeliveryRow, deliveries, type LabelledRun } from '../bench/scale/deliveries.js';
 export { type OverheadRow, overhead, type Pair } from '../bench/scale/overhead.js';
 export { BENCHES } from '../bench/scale/registry.js';
+export { type UnitRun, units } from '../bench/scale/units.js';
+export type { UnitsRow, UnitsSummary } from '../bench/scale/units-summary.js';
 export type { AroundPolicy } from './fault/around.js';
 export { UNTIMED } from './fault/fault-timing.js';
 export type { OutcomeName } from './fault/outcome.js';

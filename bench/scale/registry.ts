@@ -1,6 +1,7 @@
 import type { Bench } from './bench.js';
 import { deliveries } from './deliveries.js';
 import { overhead } from './overhead.js';
+import { units } from './units.js';
 
 /** All benches, in the order of `faultline bench --list`. */
-export const BENCHES: readonly Bench[] = [deliveries as Bench, overhead as Bench];
+export const BENCHES: readonly Bench[] = [deliveries as Bench, overhead as Bench, units as Bench];

@@ -68,8 +68,56 @@ t.test('bench overhead compares with the C loops, pair by pair', { skip }, async
   ]);
 });
 
+t.test(
+  'bench units compares units over each network, and says what it left out',
+  { skip },
+  async (t) => {
+    const file = join(t.testdir(), 'units.json');
+    const { status, stdout, stderr } = await cli([
+      ...['bench', 'units', '--repeat', '1', '--backing', 'shmem,hugetlb-1G'],
+      ...['--network', '1G:100,100G:0', '--unit', '2M,4K', '--json', file],
+    ]);
+    t.equal(status, 0, stderr);
+    t.match(stderr, /\[8\/8\]/, 'two of each: accesses, units, networks');
+    for (const line of stdout.split('\n')) {
+      t.ok(line.length <= 100, line);
+    }
+    t.match(stdout, /^Over 1 Gbit\/s, latency 100 µs:$/m);
+    t.match(stdout, /^Over 100 Gbit\/s, latency 0 µs:$/m);
+    t.match(stdout, /^Left out: hugetlb-1G: its pages are 1G/m);
+    t.match(stdout, /^Is a unit of 2M worth it/m);
+    const { runs, summary, command } = JSON.parse(readFileSync(file, 'utf8'));
+    t.equal(
+      command,
+      'faultline bench units --repeat 1 --backing shmem,hugetlb-1G --network 1G:100,100G:0 --unit 4K,2M',
+    );
+    t.equal(runs.length, 8);
+    for (const run of runs) {
+      t.equal(run.outcome, 'completed');
+      t.equal(run.pages.mismatched, 0);
+      t.equal(run.pages.verified, run.pages.touched);
+      const { unitBytes, network } = run.config;
+      const wireSeconds = (run.faults.outcomes.installed * unitBytes * 8) / network.bitsPerSecond;
+      t.ok(run.guestSeconds >= wireSeconds, 'nothing came faster than the network allows');
+    }
+    t.equal(summary.rows.length, 2 * 3, 'networks, metrics');
+    for (const { figures, best } of summary.rows) {
+      t.equal(figures.length, 2);
+      t.ok(
+        figures.every(
+          ({ median, lowest, highest }: Record<string, number>) =>
+            lowest! <= median! && median! <= highest!,
+        ),
+      );
+      t.ok(best.amongst.includes(best.unitBytes));
+    }
+    t.match(summary.leftOut, [{ backing: 'hugetlb-1G' }]);
+  },
+);
+
 t.test('bench --list names them all', async (t) => {
   const { stdout } = await cli(['bench', '--list']);
   t.match(stdout, /^deliveries: /m);
   t.match(stdout, /^overhead: /m);
+  t.match(stdout, /^units: .*takes --repeat, --backing, --network, --unit/m);
 });
