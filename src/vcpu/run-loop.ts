@@ -4,7 +4,7 @@ import { MEMORY_ERROR, type Outcome, REMAPPED, RETRIED } from '../fault/outcome.
 import type { Resolver } from '../fault/resolver.js';
 import { FOREIGN_TRAP, NO_TRAP, type TrapReader } from '../fault/trap-marker.js';
 import type { WorkerControl } from '../fault/worker-control.js';
-import { DefectError } from '../ffi/errors.js';
+import { DefectError, SyscallError } from '../ffi/errors.js';
 import { errno } from '../ffi/libc.js';
 import type { RunPage } from '../kvm/run-page.js';
 import {
@@ -111,18 +111,42 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
       return null;
     }
     const unit = (address / unitBytes) | 0;
-    while (!states.claimMapped(unit)) {
+    for (;;) {
+      if (control.stopping) {
+        return { reason: 'stopped' };
+      }
+      if (states.claimMapped(unit)) {
+        if (accessClaimed(unit)) {
+          return null;
+        }
+        if (!unaddressed(changes.sequence)) {
+          return { reason: 'failed', detail: describeRunError(EFAULT, true) };
+        }
+        continue;
+      }
       timing.arrived();
       if (!fault(unit)) {
         return { reason: 'memory-error', failure: resolver.failure };
       }
-      if (control.stopping) {
-        return { reason: 'stopped' };
-      }
     }
-    accessRam(page);
-    states.publish(unit, MAPPED);
-    return null;
+  }
+
+  /**
+   * Makes the access to a claimed unit, and ends the claim. False: it goes through the guest mapping,
+   * and the kernel has dropped the page's entry there (shmem mapped private).
+   */
+  function accessClaimed(unit: number): boolean {
+    try {
+      accessRam(page);
+      return true;
+    } catch (error) {
+      if (error instanceof SyscallError && error.errno === EFAULT) {
+        return false;
+      }
+      throw error;
+    } finally {
+      states.publish(unit, MAPPED);
+    }
   }
 
   function count(outcome: Outcome): void {

@@ -7,9 +7,10 @@ import { openSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { createTrapReader } from '../../src/fault/trap-marker.js';
 import { WorkerControl } from '../../src/fault/worker-control.js';
-import { close, ioctl, read } from '../../src/ffi/libc.js';
+import { close, ioctl, madvise, read } from '../../src/ffi/libc.js';
 import { blockVcpuSignals } from '../../src/ffi/thread.js';
 import { readCounters } from '../../src/measure/counters.js';
+import { BACKINGS, type Backing } from '../../src/memory/backing.js';
 import { MAPPED } from '../../src/memory/page-states.js';
 import {
   KVM_EXIT_DEBUG,
@@ -18,6 +19,7 @@ import {
   KVM_EXIT_SHUTDOWN,
   kvm_run_memory_fault,
 } from '../../src/uapi/kvm-run.js';
+import { MADV_DONTNEED } from '../../src/uapi/mman.js';
 import { UFFD_FEATURE_POISON, UFFD_FEATURE_SIGBUS } from '../../src/uapi/userfaultfd.js';
 import { createGuestPorts } from '../../src/vcpu/guest-ports.js';
 import { createRunLoop, type VcpuEnd } from '../../src/vcpu/run-loop.js';
@@ -39,9 +41,12 @@ function script(
   t: Test,
   steps: readonly ((page: FakeRunPage, control: WorkerControl) => number)[],
   trapped = true,
+  backing: Backing = BACKINGS.shmem,
+  onMemory: (memory: TrappedMemory) => void = () => undefined,
 ): { end: VcpuEnd; memory: TrappedMemory; steps: number } {
-  const memory = new TrappedMemory('exit');
+  const memory = new TrappedMemory('exit', 16, PAGE, backing);
   t.teardown(() => memory.close());
+  onMemory(memory);
   const fake = new FakeRunPage();
   const control = new WorkerControl();
   let step = 0;
@@ -166,6 +171,37 @@ t.test(
     t.match(end, { reason: 'halted' });
     t.strictSame(seen[0], [...new Uint8Array(expected(7).buffer, 4, 4)]);
     t.match(readCounters(memory.counters), { faults: 1, ramAccesses: 2 });
+    t.equal(memory.memory.states.stateOf(7), MAPPED);
+  },
+);
+
+t.test(
+  'in-RAM MMIO to a private mapping whose entry the kernel has dropped is served all the same',
+  options,
+  async (t) => {
+    let guestAddress = 0;
+    const seen: number[][] = [];
+    const readWord = (fake: FakeRunPage): number => {
+      fake.mmio(7 * PAGE + 4, 4, false);
+      return 0;
+    };
+    const dropAndRead = (fake: FakeRunPage): number => {
+      // As reclaim does: the entry goes, the page stays in the file.
+      t.equal(madvise(guestAddress + 7 * PAGE, PAGE, MADV_DONTNEED), 0);
+      return readWord(fake);
+    };
+    const look = (fake: FakeRunPage): number => {
+      seen.push(fake.mmioData().slice(0, 4));
+      return halt(fake);
+    };
+    const steps = [readWord, dropAndRead, look];
+    const found = (memory: TrappedMemory): void => {
+      guestAddress = memory.memory.layout.guestAddress;
+    };
+    const { end, memory } = script(t, steps, true, BACKINGS['shmem-private'], found);
+    t.match(end, { reason: 'halted' });
+    t.strictSame(seen[0], [...new Uint8Array(expected(7).buffer, 4, 4)]);
+    t.match(readCounters(memory.counters), { faults: 2, installed: 1, remapped: 1 });
     t.equal(memory.memory.states.stateOf(7), MAPPED);
   },
 );
