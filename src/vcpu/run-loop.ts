@@ -235,7 +235,11 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
       ) {
         counters[MEMORY_FAULT_EXITS]! += 1;
         unit = (page.memoryFaultAddress / unitBytes) | 0;
-      } else if (error === EFAULT && unaddressed(sequence)) {
+      } else if (
+        error === EFAULT &&
+        page.exitReason !== KVM_EXIT_MEMORY_FAULT &&
+        unaddressed(sequence)
+      ) {
         continue;
       } else {
         return { reason: 'failed', detail: describeRunError(error, trap !== null) };
