@@ -210,11 +210,11 @@ t.test(
   },
 );
 
-t.test('a block in which units are resident collapses, and opens again', options, async (t) => {
+t.test('a block that is resident in part is left as it is', options, async (t) => {
   const { trap, layout, collapse, view, hugeBytes } = setUp(t, BACKINGS.shmem);
   trap.memory.keepResident([UNITS, UNITS + 1, UNITS + 5], trap.trap);
-  t.strictSame(collapse(1), { outcome: 'collapsed' });
-  t.equal(hugeBytes(), HUGE_PAGE_BYTES);
+  t.strictSame(collapse(1), { outcome: 'incomplete' });
+  t.equal(hugeBytes(), 0);
   const discard = createDiscard({
     memory: layout,
     trap: trap.trap,
@@ -223,6 +223,15 @@ t.test('a block in which units are resident collapses, and opens again', options
   });
   discard((UNITS + 6) * UNIT, UNIT);
   t.strictSame(view.units(), AFTER_SET_UP.with(UNITS + 6, 'EFAULT'));
+});
+
+t.test('a block that is resident as a whole collapses', options, async (t) => {
+  const { trap, collapse, view, hugeBytes } = setUp(t, BACKINGS.shmem);
+  const all = Array.from({ length: HUGE_PAGE_BYTES / UNIT }, (_, unit) => UNITS + unit);
+  trap.memory.keepResident(all, trap.trap);
+  t.strictSame(collapse(1), { outcome: 'collapsed' });
+  t.equal(hugeBytes(), HUGE_PAGE_BYTES);
+  t.strictSame(view.units(), AFTER_SET_UP);
 });
 
 t.test('told to stop while memory is being changed, it does not begin', options, async (t) => {
