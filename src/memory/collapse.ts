@@ -81,11 +81,14 @@ export function collapseBlock(
     if (!isComplete(memory, block)) {
       return { outcome: 'incomplete' };
     }
-    const error = replacePageTable(memory, trap, block);
-    if (error !== 0) {
-      return { outcome: 'failed', errno: error };
+    const collapsed = new Int32Array(memory.collapsed);
+    if (collapsed[block] !== COLLAPSED) {
+      const error = replacePageTable(memory, trap, block);
+      if (error !== 0) {
+        return { outcome: 'failed', errno: error };
+      }
+      collapsed[block] = COLLAPSED;
     }
-    new Int32Array(memory.collapsed)[block] = COLLAPSED;
     return { outcome: 'collapsed' };
   } finally {
     changes.end();
@@ -115,9 +118,10 @@ function replacePageTable(memory: GuestMemoryLayout, trap: Trap | null, block: n
     return error.errno;
   }
   const error = madvise(address, bytes, MADV_COLLAPSE) < 0 ? errno() : 0;
-  if (error !== 0) {
-    madvise(address, bytes, MADV_POPULATE_READ); // it may have unmapped pages before it gave up
-  }
+  // It may have unmapped pages before it gave up, or (6.18), where unregistering has split a huge page
+  // that was mapped already, succeed without mapping it again. What is absent when the block is
+  // registered would be a fault.
+  madvise(address, bytes, MADV_POPULATE_READ);
   registerUnits(memory, uffd, start, bytes, trap.modes);
   madvise(address, bytes, MADV_NOHUGEPAGE);
   return error;
