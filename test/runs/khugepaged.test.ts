@@ -65,11 +65,11 @@ async function underCollapse(
   options: Options,
   through: 'another mapping' | 'the guest mapping',
 ): Promise<RunResult & { readonly report: AttackReport }> {
+  const attack = await Attack.prepare(); // first: a short run would be over before its thread is there
   const run = start(options);
   const memory = findGuestMemory();
   const foreign = through === 'another mapping' ? mapAgain(memory) : null;
   const address = foreign?.address ?? memory.guestAddress;
-  const attack = await Attack.prepare(); // in less time than a vCPU's thread takes
   attack.begin({ address, bytes: memory.bytes, advice: MADV_COLLAPSE });
   const [end] = await Promise.allSettled([run]);
   const report = await attack.end();
