@@ -1,6 +1,5 @@
 import t from 'tap';
 import { runGuest } from '../../src/machine/run-guest.js';
-import { nameOfNetwork } from '../../src/source/network-link.js';
 import { kvmSkip } from '../support/host.js';
 
 t.setTimeout(400_000);
@@ -13,24 +12,15 @@ const FAULTS = 100_000;
  */
 const MAX_BYTES_PER_FAULT = 4;
 
-/** Its waits are long enough to be waited for, and the run short enough. */
-const NETWORK = { bitsPerSecond: 1e11, latencyMicroseconds: 2 };
-
-for (const [delivery, network] of [
-  ['exit', null],
-  ['handler', null],
-  ['exit', NETWORK],
-] as const) {
-  const over = network === null ? '' : `, over ${nameOfNetwork(network)}`;
+for (const delivery of ['exit', 'handler'] as const) {
   t.test(
-    `${FAULTS} faults give the garbage collector nothing to do: ${delivery}${over}`,
+    `${FAULTS} faults give the garbage collector nothing to do: ${delivery}`,
     { skip: kvmSkip(), timeout: 160_000 },
     async (t) => {
       const run = (pages: number) =>
         runGuest({
           image: 'touch',
           delivery,
-          network,
           memoryBytes: 400 * 2 ** 20,
           params: { pages: String(pages) },
           pin: { vcpu: [0], handler: [0] },
