@@ -14,7 +14,7 @@ const file = process.argv[2]!;
 const SLOWEST = 8;
 const times: { seconds: number; name: string }[] = [];
 let passed = 0;
-let failed = 0;
+const failures: string[] = [];
 const skips = new Map<string, string[]>();
 
 /** Leaves of the tree: subtests repeat what their assertions say. */
@@ -36,8 +36,9 @@ function follow(parser: Parser, path: string): void {
     } else if (result.ok) {
       passed++;
     } else {
-      failed++;
-      console.log(`\nfailed: ${path} > ${result.name}`.replace(': >', ':'));
+      const name = `${path} > ${result.name}`.slice(3);
+      failures.push(name);
+      console.log(`\nfailed: ${name}`);
       console.log(inspect(result.diag, { depth: 4 }));
     }
   });
@@ -61,7 +62,11 @@ if (skipped.length > 0) {
     }
   }
 }
-console.log(`\n${passed} passed, ${failed} failed, ${skipped.length} skipped`);
+// Once more, last: a log is read from its end, and often only its end is kept.
+for (const name of failures) {
+  console.log(`\nfailed: ${name}`);
+}
+console.log(`\n${passed} passed, ${failures.length} failed, ${skipped.length} skipped`);
 
 const unproven = [...skips.keys()].filter((reason) => /kvm|userfaultfd/i.test(reason));
 if (process.env.FAULTLINE_REQUIRE_KVM === '1' && kvmSkip() === false && unproven.length > 0) {
