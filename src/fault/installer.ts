@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { errno, ioctl, madvise, mincore } from '../ffi/libc.js';
+import { errno, madvise } from '../ffi/libc.js';
 import { ProcessMemory } from '../ffi/process-memory.js';
 import { ScratchPage } from '../ffi/scratch.js';
 import { WINDOW_BYTES, WindowedMemory } from '../ffi/view.js';
@@ -7,19 +7,11 @@ import { SYSCALLS } from '../measure/counters.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import type { PageSource } from '../source/page-source.js';
 import { MADV_POPULATE_WRITE } from '../uapi/mman.js';
-import {
-  UFFDIO_CONTINUE,
-  UFFDIO_CONTINUE_MODE_DONTWAKE,
-  UFFDIO_COPY,
-  UFFDIO_COPY_MODE_DONTWAKE,
-  uffdio_continue,
-  uffdio_copy,
-  uffdio_range,
-} from '../uapi/userfaultfd.js';
 import type { FaultTiming } from './fault-timing.js';
-import { INSTALLED, MEMORY_ERROR, PRESENT, RETRIED } from './outcome.js';
+import { INSTALLED, MEMORY_ERROR, type PRESENT, type RETRIED } from './outcome.js';
+import { createRangeMapper } from './range-mapper.js';
 
-const { EAGAIN, EEXIST, EINTR, ENOMEM } = constants.errno;
+const { EAGAIN, EINTR } = constants.errno;
 
 /** What went wrong when a page could not be brought in. */
 export type InstallCause = 'source' | 'allocate' | 'map';
@@ -38,6 +30,18 @@ export interface InstallerOptions {
   readonly timing: FaultTiming;
 }
 
+export type MapOutcome = typeof INSTALLED | typeof PRESENT | typeof RETRIED | typeof MEMORY_ERROR;
+
+/**
+ * What the last call that failed was about. `errno` is 0 where no call did. `mappedBytes` of the run
+ * are in the guest mapping all the same: the guest may have written to them already.
+ */
+export interface InstallFailure {
+  cause: InstallCause;
+  errno: number;
+  mappedBytes: number;
+}
+
 /** Brings runs of units in. Whoever calls has claimed them. Nothing here throws or allocates. */
 export interface Installer {
   /**
@@ -47,15 +51,8 @@ export interface Installer {
    */
   readonly fill: (first: number, count: number) => boolean;
   /** Puts them into the guest mapping. PRESENT: all were there already. */
-  readonly map: (
-    first: number,
-    count: number,
-  ) => typeof INSTALLED | typeof PRESENT | typeof RETRIED | typeof MEMORY_ERROR;
-  /**
-   * What the last call that failed was about. `errno` is 0 where no call did. `mappedBytes` of the run
-   * are in the guest mapping all the same: the guest may have written to them already.
-   */
-  readonly failure: { cause: InstallCause; errno: number; mappedBytes: number };
+  readonly map: (first: number, count: number) => MapOutcome;
+  readonly failure: InstallFailure;
 }
 
 export function createInstaller(options: InstallerOptions): Installer {
@@ -68,16 +65,16 @@ export function createInstaller(options: InstallerOptions): Installer {
   return fill === 'continue' ? createContinueInstaller(options) : createCopyInstaller(options);
 }
 
-/** Filled through the alias mapping, mapped by UFFDIO_CONTINUE. */
+/** Filled through the alias mapping, mapped by UFFDIO_CONTINUE or left to the kernel. */
 function createContinueInstaller(options: InstallerOptions): Installer {
-  const { source, uffd, counters, timing } = options;
-  const { guestAddress, aliasAddress, bytes, unitBytes, backing } = options.memory;
+  const { memory, source, uffd, wake, counters, timing } = options;
+  const { aliasAddress, bytes, unitBytes, backing } = memory;
   const windows = new WindowedMemory(aliasAddress, bytes).words;
   const unitsPerWindow = WINDOW_BYTES / unitBytes;
   const wordsPerUnit = unitBytes / 4;
   const pagesPerUnit = unitBytes / 4096;
   const stores = backing.allocate === 'store' && unitBytes === 4096;
-  const failure = { cause: 'source' as InstallCause, errno: 0, mappedBytes: 0 };
+  const failure = noFailure();
 
   /** The kernel allocates the pages, in faults of the alias mapping. */
   function allocate(window: Int32Array, firstWord: number, first: number, count: number): number {
@@ -87,12 +84,12 @@ function createContinueInstaller(options: InstallerOptions): Installer {
     }
     for (;;) {
       counters[SYSCALLS]! += 1;
-      const failed = madvise(
+      const result = madvise(
         aliasAddress + first * unitBytes,
         count * unitBytes,
         MADV_POPULATE_WRITE,
       );
-      const error = failed === 0 ? 0 : errno();
+      const error = result === 0 ? 0 : errno();
       if (error !== EINTR && error !== EAGAIN) {
         return error;
       }
@@ -108,168 +105,73 @@ function createContinueInstaller(options: InstallerOptions): Installer {
       const error = allocate(window, firstWord, first, count);
       timing.afterAllocate();
       if (error !== 0) {
-        failure.cause = 'allocate';
-        failure.errno = error;
-        failure.mappedBytes = 0;
-        return false;
+        return failed(failure, 'allocate', error);
       }
-      if (!source.fill(first * pagesPerUnit, window, firstWord, count * wordsPerUnit)) {
-        failure.cause = 'source';
-        failure.errno = 0;
-        failure.mappedBytes = 0;
-        return false;
-      }
-      return true;
+      return (
+        source.fill(first * pagesPerUnit, window, firstWord, count * wordsPerUnit) ||
+        failed(failure, 'source', 0)
+      );
     },
-    map: uffd === -1 ? () => INSTALLED : mapper(),
+    map:
+      uffd === -1
+        ? () => INSTALLED
+        : createRangeMapper({ memory, uffd, wake, stagingAddress: null, counters, failure }),
   };
-
-  /** 1.4 µs for a page of 4 KiB, 0.35 µs for each of many; may take several calls. */
-  function mapper(): Installer['map'] {
-    const page = new ScratchPage(64);
-    const argument = page.address;
-    const { u32, s32 } = page;
-    const { pageBytes } = backing;
-    const START = uffdio_range.offset.start >> 2;
-    const LENGTH = uffdio_range.offset.len >> 2;
-    const RESULT = uffdio_continue.offset.mapped >> 2;
-    u32[uffdio_continue.offset.mode >> 2] = options.wake ? 0 : UFFDIO_CONTINUE_MODE_DONTWAKE;
-    return (first, count) => {
-      const start = guestAddress + first * unitBytes;
-      const length = count * unitBytes;
-      let outcome: typeof INSTALLED | typeof PRESENT = PRESENT;
-      for (let done = 0; done < length; ) {
-        u32[START] = start + done; // a store takes a double modulo 2^32
-        u32[START + 1] = (start + done) / 0x1_0000_0000;
-        u32[LENGTH] = length - done;
-        u32[LENGTH + 1] = 0;
-        s32[RESULT] = 0; // the kernel leaves it alone when it fails early
-        s32[RESULT + 1] = 0;
-        counters[SYSCALLS]! += 1;
-        if (ioctl(uffd, UFFDIO_CONTINUE, argument) === 0) {
-          return INSTALLED;
-        }
-        const error = errno();
-        const progress = s32[RESULT + 1]! === 0 ? s32[RESULT]! : 0; // negative errno: no progress
-        if (progress > 0) {
-          done += progress;
-          outcome = INSTALLED;
-        } else if (error === EEXIST) {
-          done += pageBytes; // somebody else mapped this page
-        } else if (error === EAGAIN) {
-          if (done === 0) {
-            return RETRIED; // the address space is changing
-          } // what is mapped already must not be brought in again: go on
-        } else {
-          failure.cause = 'map';
-          failure.errno = error;
-          failure.mappedBytes = done;
-          return MEMORY_ERROR;
-        }
-      }
-      return outcome;
-    };
-  }
 }
 
 /** Filled in a staging buffer, allocated and mapped by UFFDIO_COPY. */
 function createCopyInstaller(options: InstallerOptions): Installer {
-  const { source, uffd, wake, mostUnits, counters } = options;
-  const { guestAddress, unitBytes, backing } = options.memory;
-  const { pageBytes } = backing;
-  const pagesPerUnit = unitBytes / 4096;
-  const wordsPerUnit = unitBytes / 4;
-  const staging = new ScratchPage(mostUnits * unitBytes);
+  const { memory, source, uffd, wake, counters } = options;
+  const staging = new ScratchPage(options.mostUnits * memory.unitBytes);
   const stagingAddress = staging.address;
-  const words = staging.s32;
-  const failure = { cause: 'source' as InstallCause, errno: 0, mappedBytes: 0 };
-  const page = new ScratchPage(64);
-  const argument = page.address;
-  const { u32, s32 } = page;
-  const TO = uffdio_copy.offset.dst >> 2;
-  const FROM = uffdio_copy.offset.src >> 2;
-  const LENGTH = uffdio_copy.offset.len >> 2;
-  const RESULT = uffdio_copy.offset.copy >> 2;
-  u32[uffdio_copy.offset.mode >> 2] = wake ? 0 : UFFDIO_COPY_MODE_DONTWAKE;
-  const vector = page.address + uffdio_copy.size;
-
-  /** hugetlb says EEXIST also when its pool has run dry, if there is a page table (6.18). */
-  function isThere(address: number): boolean {
-    return (
-      !backing.hugetlb ||
-      (mincore(address, 4096, vector) === 0 && (page.u8[uffdio_copy.size]! & 1) === 1)
-    );
-  }
-
+  const failure = noFailure();
   return {
     failure,
-    fill: (first, count) => {
-      if (!source.fill(first * pagesPerUnit, words, 0, count * wordsPerUnit)) {
-        failure.cause = 'source';
-        failure.errno = 0;
-        failure.mappedBytes = 0;
-        return false;
-      }
-      return true;
-    },
-    map: (first, count) => {
-      const start = guestAddress + first * unitBytes;
-      const length = count * unitBytes;
-      let outcome: typeof INSTALLED | typeof PRESENT = PRESENT;
-      for (let done = 0; done < length; ) {
-        u32[TO] = start + done;
-        u32[TO + 1] = (start + done) / 0x1_0000_0000;
-        u32[FROM] = stagingAddress + done;
-        u32[FROM + 1] = (stagingAddress + done) / 0x1_0000_0000;
-        u32[LENGTH] = length - done;
-        u32[LENGTH + 1] = 0;
-        s32[RESULT] = 0;
-        s32[RESULT + 1] = 0;
-        counters[SYSCALLS]! += 1;
-        if (ioctl(uffd, UFFDIO_COPY, argument) === 0) {
-          return INSTALLED;
-        }
-        const error = errno();
-        const progress = s32[RESULT + 1]! === 0 ? s32[RESULT]! : 0;
-        if (progress > 0) {
-          done += progress;
-          outcome = INSTALLED;
-        } else if (error === EEXIST && isThere(start + done)) {
-          done += pageBytes;
-        } else if (error === EAGAIN) {
-          if (done === 0) {
-            return RETRIED;
-          }
-        } else {
-          failure.cause = 'map';
-          failure.errno = error === EEXIST ? ENOMEM : error;
-          failure.mappedBytes = done;
-          return MEMORY_ERROR;
-        }
-      }
-      return outcome;
-    },
+    fill: filler(source, staging.s32, memory.unitBytes, failure),
+    map: createRangeMapper({ memory, uffd, wake, stagingAddress, counters, failure }),
   };
 }
 
 /** Nothing is trapped and there is no alias mapping: written into the guest mapping by the kernel. */
 function createWritingInstaller(options: InstallerOptions): Installer {
-  const { source } = options;
   const { guestAddress, unitBytes } = options.memory;
   const memory = new ProcessMemory(options.mostUnits * unitBytes);
-  const failure = { cause: 'source' as InstallCause, errno: 0, mappedBytes: 0 };
+  const failure = noFailure();
   return {
     failure,
-    fill: (first, count) =>
-      source.fill(first * (unitBytes / 4096), memory.buffer.s32, 0, (count * unitBytes) / 4),
+    fill: filler(options.source, memory.buffer.s32, unitBytes, failure),
     map: (first, count) => {
       const error = memory.tryWrite(guestAddress + first * unitBytes, count * unitBytes);
       if (error !== 0) {
-        failure.cause = 'map';
-        failure.errno = error;
+        failed(failure, 'map', error);
         return MEMORY_ERROR;
       }
       return INSTALLED;
     },
   };
+}
+
+/** Fills the start of a buffer. */
+function filler(
+  source: PageSource,
+  words: Int32Array,
+  unitBytes: number,
+  failure: InstallFailure,
+): Installer['fill'] {
+  const pagesPerUnit = unitBytes / 4096;
+  const wordsPerUnit = unitBytes / 4;
+  return (first, count) =>
+    source.fill(first * pagesPerUnit, words, 0, count * wordsPerUnit) ||
+    failed(failure, 'source', 0);
+}
+
+function noFailure(): InstallFailure {
+  return { cause: 'source', errno: 0, mappedBytes: 0 };
+}
+
+function failed(failure: InstallFailure, cause: InstallCause, error: number): false {
+  failure.cause = cause;
+  failure.errno = error;
+  failure.mappedBytes = 0;
+  return false;
 }

@@ -204,6 +204,7 @@ export function createResolver(options: ResolverOptions): Resolver {
     const mapped = first + Math.floor(mappedBytes / unitBytes);
     const torn = mappedBytes % unitBytes === 0 ? -1 : mapped; // in part there, in part not to be had
     publish(first, mapped - first, MAPPED);
+    counters[NEIGHBOURS]! += mapped - first - (unit < mapped ? 1 : 0);
     for (let other = mapped; other < end; other++) {
       if (other !== unit) {
         publish(other, 1, other === torn ? POISONED : MISSING);
@@ -221,16 +222,23 @@ export function createResolver(options: ResolverOptions): Resolver {
 
   /** A message about a unit that is mapped: older than the mapping, or its entry is gone again. */
   function revisitForSleeper(unit: number): Outcome {
-    let outcome: Outcome = PRESENT;
-    if (continues) {
-      if (!states.claimMapped(unit)) {
-        return RETRIED;
-      }
-      outcome = map(unit, 1) === INSTALLED ? REMAPPED : PRESENT;
-      states.publish(unit, MAPPED);
+    if (!continues) {
+      wake(unit, 1);
+      return PRESENT;
     }
-    wake(unit, 1);
-    return outcome;
+    if (!states.claimMapped(unit)) {
+      return RETRIED;
+    }
+    const outcome = map(unit, 1);
+    if (outcome === MEMORY_ERROR) {
+      publish(unit, 1, POISONED);
+      return fail(unit, installer.failure.cause, installer.failure.errno);
+    }
+    states.publish(unit, MAPPED);
+    if (outcome !== RETRIED) {
+      wake(unit, 1);
+    }
+    return outcome === INSTALLED ? REMAPPED : outcome;
   }
 
   /**

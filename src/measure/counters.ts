@@ -1,4 +1,26 @@
 /**
+ * How a fault ended: a closed union, whose names are also the labels in every report.
+ *
+ * - `installed`: the page was filled and mapped
+ * - `present`: somebody else had mapped it meanwhile; nothing to do
+ * - `populated`: mapped before, taken away by the kernel, brought back by MADV_POPULATE_WRITE
+ * - `remapped`: in the page cache all along, but the kernel had dropped the page table entry
+ *   (collapse, reclaim); mapped again
+ * - `retried`: nothing was resolved and nothing is wrong; the access is simply made again
+ * - `memory-error`: its contents cannot be had
+ */
+export const OUTCOMES = [
+  'installed',
+  'present',
+  'populated',
+  'remapped',
+  'retried',
+  'memory-error',
+] as const;
+
+export type OutcomeName = (typeof OUTCOMES)[number];
+
+/**
  * What a thread counts while it runs, as doubles in shared memory: one writer per row, read by the
  * main thread at any time. A double is exact to 2^53 and costs no allocation to add to.
  */
@@ -9,12 +31,7 @@ export const COUNTERS = [
   'faults',
   /** System calls made by the loop, KVM_RUN included. */
   'syscalls',
-  'installed',
-  'present',
-  'populated',
-  'remapped',
-  'retried',
-  'memory-error',
+  ...OUTCOMES,
   /** Units that came in with another's fault: fault-around. */
   'neighbours',
   /** Faults that KVM_EXIT_MEMORY_FAULT gave the address of. */
@@ -32,8 +49,8 @@ const index = (name: CounterName): number => COUNTERS.indexOf(name);
 export const KVM_RUNS = index('kvmRuns');
 export const FAULTS = index('faults');
 export const SYSCALLS = index('syscalls');
-/** The outcome counters follow in the order of fault/outcome.ts. */
-export const FIRST_OUTCOME = index('installed');
+/** The outcome counters follow, in the order of {@link OUTCOMES}. */
+export const FIRST_OUTCOME = index(OUTCOMES[0]);
 export const MEMORY_FAULT_EXITS = index('memoryFaultExits');
 export const NEIGHBOURS = index('neighbours');
 export const RAM_ACCESSES = index('ramAccesses');
