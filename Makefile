@@ -9,7 +9,7 @@ endif
 CFLAGS   := -O2 -Wall -Wextra -Werror
 
 TS_SOURCES := $(shell find src test bench -name '*.ts' 2>/dev/null)
-IMAGE_FILES := $(IMAGES)/touch.elf $(IMAGES)/hello.bin
+IMAGE_FILES := $(IMAGES)/touch.elf $(IMAGES)/mce.elf $(IMAGES)/hello.bin
 REFERENCE := $(DIST)/bench/reference/fault-loops
 
 .PHONY: demo build test test-kvm bench lint format readme guest-images clean
@@ -36,10 +36,11 @@ $(DIST)/.built: node_modules/.installed tsconfig.json $(TS_SOURCES)
 
 guest-images: $(IMAGE_FILES)
 
-$(IMAGES)/touch.elf: guest-images/touch/touch.S guest-images/abi.h guest-images/image.ld
+.SECONDEXPANSION:
+$(IMAGES)/%.elf: guest-images/$$*/$$*.S guest-images/abi.h guest-images/image.ld
 	@mkdir -p $(@D)
-	$(CC) -c -o $(IMAGES)/touch.o $<
-	ld -n -static --no-warn-rwx-segments -T guest-images/image.ld -o $@ $(IMAGES)/touch.o
+	$(CC) -c -o $(IMAGES)/$*.o $<
+	ld -n -static --no-warn-rwx-segments -T guest-images/image.ld -o $@ $(IMAGES)/$*.o
 
 $(IMAGES)/hello.bin: guest-images/hello/hello.S guest-images/abi.h
 	@mkdir -p $(@D)

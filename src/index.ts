@@ -22,8 +22,8 @@ export {
   createResolver,
   type Resolver,
   type ResolverOptions,
-  type Strategy,
 } from './fault/resolver.js';
+export type { Strategy } from './fault/revisit.js';
 export type { HeapUse } from './fault/worker-control.js';
 export {
   DefectError,

@@ -30,6 +30,17 @@ export function parseSeconds(text: string): number {
   return Number(text);
 }
 
+/** `0x200000,4M` → [2097152, 4194304]. */
+export function parseAddresses(text: string): readonly number[] {
+  return text.split(',').map((part) => {
+    const address = /^0x[0-9a-f]{1,13}$/i.test(part) ? Number(part) : parseSize(part);
+    if (!Number.isSafeInteger(address)) {
+      throw new InvalidArgumentError('An address is 0x and hexadecimal digits, or a size.');
+    }
+    return address;
+  });
+}
+
 /** `zero`, `pattern` or `pattern:SEED`. */
 export function parseSource(text: string): ContentsSpec {
   if (text === 'zero') {

@@ -2,7 +2,7 @@ import { Command, Option } from 'commander';
 import { UsageError } from '../ffi/errors.js';
 import { BUNDLED_GUESTS } from '../machine/bundled-guests.js';
 import { DELIVERY_NAMES } from '../machine/delivery.js';
-import { type RunOptions, STRATEGIES } from '../machine/machine-config.js';
+import { MEMORY_ERROR_POLICIES, type RunOptions, STRATEGIES } from '../machine/machine-config.js';
 import { COLLAPSE_POLICIES } from '../machine/refusals.js';
 import { runGuest } from '../machine/run-guest.js';
 import { BACKING_KINDS } from '../memory/backing.js';
@@ -11,6 +11,7 @@ import { describeRun } from '../report/run-report.js';
 import { statusOfRun } from './exit-status.js';
 import { interruptible } from './interrupt.js';
 import {
+  parseAddresses,
   parseAround,
   parseBackground,
   parseNetwork,
@@ -37,6 +38,8 @@ interface RunFlags {
   readonly handlers: number;
   readonly source: NonNullable<RunOptions['source']>;
   readonly network?: NonNullable<RunOptions['network']>;
+  readonly poison?: readonly number[];
+  readonly onMemoryError: NonNullable<RunOptions['onMemoryError']>;
   readonly pin?: NonNullable<RunOptions['pin']>;
   readonly param?: Readonly<Record<string, string>>;
   readonly timeout: number;
@@ -132,6 +135,20 @@ export function runCommand(): Command {
       ).argParser(parseNetwork),
     )
     .addOption(
+      new Option(
+        '--poison <GPA,…>',
+        'pages that fail when they are touched, as 0x200000',
+      ).argParser(parseAddresses),
+    )
+    .addOption(
+      new Option(
+        '--on-memory-error <WHAT>',
+        'when a vCPU touches memory that failed: tell the guest by a machine check, or stop with a report',
+      )
+        .choices(MEMORY_ERROR_POLICIES)
+        .default('stop'),
+    )
+    .addOption(
       new Option('--pin <SPEC>', 'threads to CPUs, as vcpu=0,1;handler=1').argParser(parsePin),
     )
     .addOption(
@@ -183,6 +200,8 @@ async function run(image: string, flags: RunFlags): Promise<number> {
       handlers: flags.handlers,
       source: flags.source,
       network: flags.network ?? null,
+      ...(flags.poison !== undefined && { poison: flags.poison }),
+      onMemoryError: flags.onMemoryError,
       ...(flags.pin !== undefined && { pin: flags.pin }),
       ...(flags.param !== undefined && { params: flags.param }),
       timeoutSeconds: flags.timeout,

@@ -121,7 +121,8 @@ export class Crew {
         vcpu: vcpu.fd,
         runPageAddress: vcpu.runPage.address,
         runPageBytes: vcpu.runPage.bytes,
-        trap: delivery.trapped ? machine.trap : null,
+        trap: machine.trap,
+        machineChecks: machine.machineChecks,
         row: index,
         cpu: pinned(config.pin.vcpu, index),
       };
@@ -130,7 +131,7 @@ export class Crew {
     this.handlers = Array.from({ length: handlerCount }, (_, index) => {
       const data: HandlerWorkerData = {
         ...shared,
-        uffd: machine.uffd?.fd ?? -1,
+        trap: machine.trap!, // without one there are no handlers
         stopEvent: machine.stopHandlers.fd,
         row: config.vcpus + index,
         cpu: pinned(config.pin.handler, index),

@@ -1,9 +1,9 @@
 import type { HandlerEnd } from '../fault/handler-loop.js';
 import type { Installer } from '../fault/installer.js';
-import type { MemoryErrorCause, Resolver } from '../fault/resolver.js';
+import type { MemoryErrorCause, MemoryFailure } from '../fault/memory-error.js';
 import { type ErrorReport, errnoName } from '../ffi/errors.js';
 import { readHugetlbPool } from '../memory/hugetlb-pool.js';
-import type { VcpuEnd } from '../vcpu/run-loop.js';
+import type { VcpuWorkerEnd } from '../vcpu/vcpu-worker.js';
 import type { Crew } from './crew.js';
 import type { Machine } from './machine.js';
 import type { RunError } from './run-result.js';
@@ -14,7 +14,7 @@ const CAUSES: Readonly<Record<MemoryErrorCause, string>> = {
   map: 'it could not be mapped',
   populate: 'MADV_POPULATE_WRITE could not bring it back',
   repeated: 'it was continued and is missing again, which no-uffd-wait takes for a memory error',
-  poisoned: 'it had failed before',
+  asked: 'it was to fail (--poison)',
 };
 
 /** Why memory could not be filled beforehand; null if it was. */
@@ -28,7 +28,7 @@ export function failureOf(machine: Machine, crew: Crew): RunError | null {
     return asRunError(crew.failure);
   }
   for (const { index, end } of crew.vcpuFinishes) {
-    const error = explainVcpuEnd(machine, index, end.vcpu);
+    const error = explainVcpuEnd(machine, index, end);
     if (error !== null) {
       return error;
     }
@@ -47,7 +47,11 @@ function asRunError({ code, message, hint }: ErrorReport): RunError {
 }
 
 /** Why a vCPU that has ended did not end well; null if it did, or was only told to stop. */
-function explainVcpuEnd(machine: Machine, index: number, end: VcpuEnd): RunError | null {
+function explainVcpuEnd(
+  machine: Machine,
+  index: number,
+  { vcpu: end, memoryErrors }: VcpuWorkerEnd,
+): RunError | null {
   switch (end.reason) {
     case 'halted':
     case 'stopped':
@@ -65,13 +69,15 @@ function explainVcpuEnd(machine: Machine, index: number, end: VcpuEnd): RunError
       return {
         code: 'shutdown',
         message: `vCPU ${index} shut down (triple fault) ${whereabouts(machine, index)}`,
-        hint:
-          machine.delivery.trapped && machine.image.mode === 'long' && machine.image.note === null
-            ? 'If it runs under --delivery handler, a table of its own that the CPU reads (page tables, GDT, IDT, TSS) was missing: under shadow paging these must be resident for exit delivery.'
-            : '',
+        hint: shutdownHint(machine, memoryErrors),
       };
     case 'memory-error':
-      return memoryError(machine, end.failure, `vCPU ${index} ${whereabouts(machine, index)}: `);
+      return memoryError(
+        machine,
+        end.failure,
+        `vCPU ${index} ${whereabouts(machine, index)}: `,
+        end.emulated && machine.machineChecks !== null,
+      );
     case 'failed':
       return {
         code: 'guest',
@@ -79,6 +85,15 @@ function explainVcpuEnd(machine: Machine, index: number, end: VcpuEnd): RunError
         hint: '',
       };
   }
+}
+
+function shutdownHint({ delivery, image }: Machine, memoryErrors: number): string {
+  if (memoryErrors > 0) {
+    return 'A machine check had told it of memory that failed: a guest without a handler for vector 18 (or with CR4.MCE clear) shuts down.';
+  }
+  return delivery.trapped && image.mode === 'long' && image.note === null
+    ? 'If it runs under --delivery handler, a table of its own that the CPU reads (page tables, GDT, IDT, TSS) was missing: under shadow paging these must be resident for exit delivery.'
+    : '';
 }
 
 /** Why a handler ended before it was told to, or null. */
@@ -92,20 +107,31 @@ export function describeInstallFailure({ failure }: Installer): string {
   return `${CAUSES[failure.cause]}${errno}`;
 }
 
-/** A unit that could not be brought in. */
-function memoryError(machine: Machine, failure: Resolver['failure'], who: string): RunError {
+/**
+ * A unit that could not be brought in.
+ *
+ * @param untold the guest was to be told, and could not be
+ */
+function memoryError(
+  machine: Machine,
+  failure: MemoryFailure,
+  who: string,
+  untold = false,
+): RunError {
   const { unitBytes, guestAddress } = machine.memory.layout;
   const gpa = failure.unit * unitBytes;
   const errno = failure.errno === 0 ? '' : ` (${errnoName(failure.errno)})`;
   return {
     code: 'memory-error',
     message: `${who}no contents for GPA ${hex(gpa)} (HVA ${hex(guestAddress + gpa)}): ${CAUSES[failure.cause]}${errno}`,
-    hint: hintFor(machine, failure),
+    hint: untold
+      ? 'KVM emulates this access and would complete it with whatever bytes: no machine check can take its place.'
+      : hintFor(machine, failure),
   };
 }
 
-function hintFor({ memory, config }: Machine, { cause }: Resolver['failure']): string {
-  if (!memory.backing.hugetlb || !['allocate', 'map', 'poisoned'].includes(cause)) {
+function hintFor({ memory, config }: Machine, { cause }: MemoryFailure): string {
+  if (!memory.backing.hugetlb || !['allocate', 'map'].includes(cause)) {
     return '';
   }
   const pool = readHugetlbPool(memory.backing.pageBytes);

@@ -1,6 +1,6 @@
 import { cpus } from 'node:os';
 import type { AroundPolicy } from '../fault/around.js';
-import type { Strategy } from '../fault/resolver.js';
+import type { Strategy } from '../fault/revisit.js';
 import { UsageError } from '../ffi/errors.js';
 import type { BackingName } from '../memory/backing.js';
 import { findBacking } from '../memory/open-backing.js';
@@ -58,6 +58,10 @@ export interface RunOptions {
    * before that does not. Default null: none.
    */
   readonly network?: Network | null;
+  /** GPAs whose fault units fail when they are touched. Default none. */
+  readonly poison?: readonly number[];
+  /** What becomes of a vCPU that touches memory which failed. Default `stop`. */
+  readonly onMemoryError?: MemoryErrorPolicy;
   readonly pin?: Pin;
   /** Parameters of the image, as text. */
   readonly params?: Readonly<Record<string, string>>;
@@ -100,11 +104,20 @@ export interface MachineConfig {
   readonly handlers: number;
   readonly source: ContentsSpec;
   readonly network: Network | null;
+  readonly poison: readonly number[];
+  readonly onMemoryError: MemoryErrorPolicy;
   readonly pin: Pin;
   readonly params: Readonly<Record<string, string>>;
   readonly timeoutSeconds: number;
   readonly countKernelEvents: boolean;
 }
+
+/**
+ * What becomes of a vCPU that touches memory whose contents cannot be had: `inject` tells the guest
+ * by a machine check, `stop` ends the run with a report.
+ */
+export type MemoryErrorPolicy = 'inject' | 'stop';
+export const MEMORY_ERROR_POLICIES: readonly MemoryErrorPolicy[] = ['inject', 'stop'];
 
 export const STRATEGIES: readonly Strategy[] = ['no-slow-gup', 'no-uffd-wait'];
 export const MAX_VCPUS = 64;
@@ -155,6 +168,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
     prefetch: prefetch !== null,
     network: network !== null,
     discard: discard !== null,
+    poison: options.poison !== undefined && options.poison.length > 0,
     reserve,
   });
   if (refusal !== null) {
@@ -190,6 +204,12 @@ export function completeConfig(options: RunOptions): MachineConfig {
     handlers: within('--handlers', options.handlers ?? 1, MAX_HANDLERS),
     source: checkSource(options.source ?? { kind: 'pattern', seed: DEFAULT_SEED }),
     network,
+    poison: checkPoison(options.poison ?? [], memoryBytes),
+    onMemoryError: oneOf(
+      '--on-memory-error',
+      options.onMemoryError ?? 'stop',
+      MEMORY_ERROR_POLICIES,
+    ),
     pin,
     params: options.params ?? {},
     timeoutSeconds,
@@ -211,6 +231,17 @@ function checkAround(neighbours: number): number {
     );
   }
   return neighbours;
+}
+
+function checkPoison(poison: readonly number[], memoryBytes: number): readonly number[] {
+  for (const gpa of poison) {
+    if (!Number.isInteger(gpa) || gpa < 0 || gpa >= memoryBytes) {
+      throw new UsageError(
+        `--poison 0x${gpa.toString(16)} is not in guest memory, which ends at 0x${memoryBytes.toString(16)}`,
+      );
+    }
+  }
+  return poison;
 }
 
 function checkBackground(

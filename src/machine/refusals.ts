@@ -18,6 +18,7 @@ export interface Wish {
   readonly prefetch?: boolean;
   readonly network?: boolean;
   readonly discard?: boolean;
+  readonly poison?: boolean;
   readonly reserve?: boolean;
 }
 
@@ -105,6 +106,13 @@ const RULES: readonly Rule[] = [
         : null,
   },
   {
+    flag: '--poison',
+    refuses: (_backing, { poison, delivery }) =>
+      poison && delivery === 'kernel'
+        ? 'where nothing is trapped, no page can be made to fail'
+        : null,
+  },
+  {
     flag: '--no-reserve',
     refuses: ({ hugetlb }, { reserve }) =>
       reserve === false && !hugetlb ? 'only hugetlb memory is reserved' : null,
@@ -148,6 +156,7 @@ const WISHES: readonly (readonly [flag: string, as: string, wish: Wish])[] = [
   ['--prefetch', 'background with --delivery kernel', { prefetch: true, delivery: 'kernel' }],
   ['--network', 'RATE with --delivery kernel', { network: true, delivery: 'kernel' }],
   ['--discard', 'background with --delivery kernel', { discard: true, delivery: 'kernel' }],
+  ['--poison', 'GPA with --delivery kernel', { poison: true, delivery: 'kernel' }],
   ['--no-reserve', '', { reserve: false }],
 ];
 

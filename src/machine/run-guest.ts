@@ -1,3 +1,4 @@
+import { errnoName } from '../ffi/errors.js';
 import { counterRow, FAULTS } from '../measure/counters.js';
 import { describeHost } from '../measure/host.js';
 import { perfEvents } from '../measure/perf-counters.js';
@@ -92,7 +93,9 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
       verified: verified?.touchedAndRight ?? null,
       mismatched: verified?.mismatched ?? null,
       discarded: verified?.touchedAndMissing ?? null,
+      poisoned: verified?.touchedAndPoisoned ?? null,
     },
+    memoryErrors: memoryErrorsOf(crew),
     ...summarize(machine, crew, judgement, touched),
     ...account.result(crew.choreFinishes),
     wallSeconds: seconds(),
@@ -158,15 +161,27 @@ function mismatchOf(
     const message = `${mismatched} of ${pages} pages are wrong, the first at GPA 0x${firstMismatch.toString(16)}`;
     return { code, message, hint: '' };
   }
-  if (
-    verified !== null &&
-    pagesTouched !== null &&
-    verified.touchedAndRight + (verified.touchedAndMissing ?? 0) !== pagesTouched
-  ) {
-    const message = `the guest says that it touched ${pagesTouched} pages, and ${verified.touchedAndRight} of them are there`;
-    return { code, message, hint: '' };
+  if (verified !== null && pagesTouched !== null) {
+    const { touchedAndRight, touchedAndMissing, touchedAndPoisoned } = verified;
+    if (touchedAndRight + (touchedAndMissing ?? 0) + touchedAndPoisoned !== pagesTouched) {
+      const message = `the guest says that it touched ${pagesTouched} pages, and ${touchedAndRight} of them are there`;
+      return { code, message, hint: '' };
+    }
   }
   return null;
+}
+
+function memoryErrorsOf({ vcpuFinishes }: Crew): RunResult['memoryErrors'] {
+  return {
+    count: vcpuFinishes.reduce((sum, { end }) => sum + end.memoryErrors, 0),
+    records: vcpuFinishes.flatMap(({ index, end }) =>
+      end.memoryErrorRecords.map(({ errno, ...record }) => ({
+        vcpu: index,
+        ...record,
+        errno: errno === 0 ? null : errnoName(errno),
+      })),
+    ),
+  };
 }
 
 function outcomeOf(error: RunError | null): RunOutcome {

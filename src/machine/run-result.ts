@@ -1,3 +1,4 @@
+import type { MemoryErrorCause } from '../fault/memory-error.js';
 import type { OutcomeName } from '../fault/outcome.js';
 import type { HeapUse } from '../fault/worker-control.js';
 import type { ErrorReport } from '../ffi/errors.js';
@@ -62,6 +63,21 @@ export interface VcpuResult {
   readonly heap: HeapUse;
 }
 
+/** A vCPU's touch of memory whose contents could not be had. */
+export interface MemoryErrorResult {
+  readonly vcpu: number;
+  /** Start of the fault unit. */
+  readonly gpa: number;
+  readonly hva: number;
+  /** Of the instruction that touched it. */
+  readonly rip: number;
+  readonly cause: MemoryErrorCause;
+  /** Of the call that failed, as `EHWPOISON`; null where none did. */
+  readonly errno: string | null;
+  /** Whether the guest was told by a machine check. */
+  readonly injected: boolean;
+}
+
 /** A thread that prefetched, discarded or collapsed. */
 export interface ChoreResult {
   readonly chore: string;
@@ -109,6 +125,14 @@ export interface RunResult {
     readonly mismatched: number | null;
     /** Touched pages that were discarded since; null where nothing was discarded. */
     readonly discarded: number | null;
+    /** Touched pages whose contents could not be had. */
+    readonly poisoned: number | null;
+  };
+  readonly memoryErrors: {
+    /** Touches of memory that failed: more than pages where the guest tries again. */
+    readonly count: number;
+    /** The first ones of each vCPU, 64 at most. */
+    readonly records: readonly MemoryErrorResult[];
   };
   readonly faults: {
     /**

@@ -1,6 +1,6 @@
 import { openAccess } from '../memory/guest-access.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
-import { MAPPED, MISSING } from '../memory/page-states.js';
+import { MAPPED, MISSING, POISONED } from '../memory/page-states.js';
 import type { PageSource } from '../source/page-source.js';
 import type { Workload } from './bundled-guests.js';
 
@@ -11,6 +11,8 @@ export interface Verification {
   readonly touchedAndRight: number;
   /** Pages that the guest touched and that were discarded since; null where nothing is discarded. */
   readonly touchedAndMissing: number | null;
+  /** Pages that the guest touches and whose contents could not be had. */
+  readonly touchedAndPoisoned: number;
   readonly mismatched: number;
   /** GPA of the first wrong word, or null. */
   readonly firstMismatch: number | null;
@@ -45,15 +47,19 @@ export async function verifyMemory(
   let pages = 0;
   let touchedAndRight = 0;
   let touchedAndMissing = 0;
+  let touchedAndPoisoned = 0;
   let mismatched = 0;
   let firstMismatch: number | null = null;
   for (let page = 0; page < memory.layout.bytes / 4096; page++) {
     if (page % PAGES_PER_STEP === 0 && !(await goOn())) {
       return null;
     }
-    const state = states.words[Math.floor(page / pagesPerUnit)];
+    const state = states.stateOf(Math.floor(page / pagesPerUnit));
     if (discards && state === MISSING && touches(page)) {
       touchedAndMissing++;
+    }
+    if (state === POISONED && touches(page)) {
+      touchedAndPoisoned++;
     }
     if (state !== MAPPED || imagePages.has(page)) {
       continue;
@@ -72,6 +78,7 @@ export async function verifyMemory(
     pages,
     touchedAndRight,
     touchedAndMissing: discards ? touchedAndMissing : null,
+    touchedAndPoisoned,
     mismatched,
     firstMismatch,
   };

@@ -13,14 +13,34 @@ const DONE: Readonly<Record<string, string>> = {
   collapse: 'blocks collapsed',
 };
 
+/** Memory errors that are listed; the JSON has more. */
+const SHOWN = 8;
+
+const hex = (value: number): string => `0x${value.toString(16)}`;
+
 /** What became of memory besides faults, where something did. */
-function describeMemory({ hugePages, hugetlb, background, pages }: RunResult): [string, string][] {
+function describeMemory({
+  hugePages,
+  hugetlb,
+  background,
+  pages,
+  memoryErrors,
+}: RunResult): [string, string][] {
   const entries: [string, string][] = background.map(({ chore, count: done, calls }) => [
     chore,
     `${count(done)} ${DONE[chore]} by ${count(calls)} calls`,
   ]);
   if (pages.discarded !== null) {
     entries.push(['discarded', `${count(pages.discarded)} touched pages are not there any more`]);
+  }
+  for (const { vcpu, gpa, rip, cause, errno, injected } of memoryErrors.records.slice(0, SHOWN)) {
+    const told = injected ? ', told to the guest by a machine check' : '';
+    const why = errno === null ? cause : `${cause}, ${errno}`;
+    const text = `vCPU ${vcpu} at RIP ${hex(rip)}: GPA ${hex(gpa)} (${why})${told}`;
+    entries.push(['memory error', text]);
+  }
+  if (memoryErrors.count > SHOWN) {
+    entries.push(['memory errors', `${count(memoryErrors.count)} in all`]);
   }
   const { start, guestEnd, end } = hugePages.mappedBytes;
   const failures = Object.entries(hugePages.failures).map(([name, times]) => `${times} ${name}`);

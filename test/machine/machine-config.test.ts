@@ -48,6 +48,8 @@ t.test('what is given is kept', async (t) => {
     pin: { vcpu: [0, 0], handler: [0] },
     params: { pages: '7' },
     timeoutSeconds: 0.5,
+    poison: [0x300000],
+    onMemoryError: 'inject',
     countKernelEvents: false,
   };
   t.strictSame(completeConfig(given), given);
@@ -61,6 +63,8 @@ for (const [flag, name, values] of [
   ['--memory', 'memoryBytes', [0, 4 * MIB - 4096, 201 * 2 ** 30, 4 * MIB + 1, Number.NaN, -1]],
   ['--vcpus', 'vcpus', [0, 65, 1.5, -1, Number.NaN, Infinity]],
   ['--handlers', 'handlers', [0, 65, 1.5, -1, Number.NaN]],
+  ['--poison', 'poison', [[-1], [256 * MIB], [0.5], [0x300000, Number.NaN]]],
+  ['--on-memory-error', 'onMemoryError', ['', 'ignore']],
   ['--pin', 'pin', [{ vcpu: [-1] }, { vcpu: [0, 1024] }, { handler: [0.5] }]],
   [
     '--network',
