@@ -12,6 +12,12 @@ TS_SOURCES := $(shell find src test bench -name '*.ts' 2>/dev/null)
 IMAGE_FILES := $(IMAGES)/touch.elf $(IMAGES)/mce.elf $(IMAGES)/hello.bin
 REFERENCE := $(DIST)/bench/reference/fault-loops
 
+# A worker thread is one file in CommonJS: loading some forty modules through the ESM loader costs it
+# more than all else, and there is one worker for every vCPU.
+WORKERS := vcpu/vcpu-worker fault/handler-worker fault/chore-worker
+BUNDLE := --bundle --platform=node --target=node20 --format=cjs --external:koffi --sourcemap \
+	--entry-names=[name] --out-extension:.js=.cjs --pure:bind --log-level=warning
+
 .PHONY: demo build test test-kvm bench lint format readme guest-images clean
 
 demo: build
@@ -31,6 +37,7 @@ node_modules/.installed: package.json package-lock.json
 
 $(DIST)/.built: node_modules/.installed tsconfig.json $(TS_SOURCES)
 	$(NODE_BIN)/tsc
+	@$(NODE_BIN)/esbuild $(WORKERS:%=$(DIST)/src/%.js) $(BUNDLE) --outdir=$(DIST)/src/workers
 	@chmod +x $(DIST)/src/cli/main.js
 	@touch $@
 

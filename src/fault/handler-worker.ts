@@ -61,4 +61,4 @@ function prepare(): () => HandlerEnd {
   });
 }
 
-await runWorker(data, prepare);
+runWorker(data, prepare);

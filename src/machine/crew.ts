@@ -28,9 +28,19 @@ const KICK_INTERVAL_MILLISECONDS = 5;
 /** What a thread ended with, and whose it was. */
 export type Finish<End> = FinishedMessage<End> & { readonly index: number };
 
-const VCPU_WORKER = new URL('../vcpu/vcpu-worker.js', import.meta.url);
-const CHORE_WORKER = new URL('../fault/chore-worker.js', import.meta.url);
-const HANDLER_WORKER = new URL('../fault/handler-worker.js', import.meta.url);
+/** What the threads cost before the guest runs. */
+export interface Startup {
+  readonly threads: number;
+  /** From starting the first to the last being ready. */
+  readonly seconds: number;
+  /** By how much the process's resident memory grew, for each: an engine, mostly. */
+  readonly bytesPerThread: number;
+}
+
+/** What the build makes of vcpu/vcpu-worker.ts and its like: one file each. */
+const VCPU_WORKER = new URL('../workers/vcpu-worker.cjs', import.meta.url);
+const CHORE_WORKER = new URL('../workers/chore-worker.cjs', import.meta.url);
+const HANDLER_WORKER = new URL('../workers/handler-worker.cjs', import.meta.url);
 
 /** One worker thread, as the main thread follows it. */
 class CrewMember<End> {
@@ -76,6 +86,8 @@ export class Crew {
   readonly control = new WorkerControl();
   readonly counters: SharedArrayBuffer;
   readonly histograms: SharedArrayBuffer;
+  /** What starting the threads took; null until all are ready. */
+  startup: Startup | null = null;
   /** The first thing that went wrong in a worker. */
   failure: ErrorReport | null = null;
   private readonly machine: Machine;
@@ -87,6 +99,7 @@ export class Crew {
   private readonly link: SharedArrayBuffer | null;
   private readonly onConsole: (text: string, vcpu: number) => void;
   private readonly changes = new EventEmitter();
+  private launched = { at: 0, bytes: 0 };
 
   /** Describes the threads; {@link launch} starts them. */
   constructor(machine: Machine, perf: PerfEvents, onConsole: (text: string, vcpu: number) => void) {
@@ -181,6 +194,7 @@ export class Crew {
    * @throws UnsupportedError when the host gives no more threads
    */
   async launch(goOn: () => Promise<boolean>): Promise<void> {
+    this.launched = { at: performance.now(), bytes: process.memoryUsage.rss() };
     for (const member of this.members) {
       if (this.failure !== null || !(await goOn())) {
         return;
@@ -200,6 +214,14 @@ export class Crew {
       () =>
         ended() || this.failure !== null || this.members.every((member) => member.threadId !== 0),
     );
+    if (this.members.every((member) => member.threadId !== 0)) {
+      const bytes = process.memoryUsage.rss() - this.launched.bytes;
+      this.startup = {
+        threads: this.members.length,
+        seconds: (performance.now() - this.launched.at) / 1000,
+        bytesPerThread: Math.round(bytes / this.members.length),
+      };
+    }
   }
 
   /**

@@ -97,6 +97,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     },
     memoryErrors: memoryErrorsOf(crew),
     ...summarize(machine, crew, judgement, touched),
+    startup: crew.startup,
     ...account.result(crew.choreFinishes),
     wallSeconds: seconds(),
     host: describeHost(),

@@ -6,6 +6,7 @@ import type { Percentiles } from '../measure/histogram.js';
 import type { HostDescription } from '../measure/host.js';
 import type { HugetlbReport } from '../memory/guest-memory.js';
 import type { HugetlbPool } from '../memory/hugetlb-pool.js';
+import type { Startup } from './crew.js';
 import type { DeliveryName, ReportedBy } from './delivery.js';
 import type { MachineConfig } from './machine-config.js';
 
@@ -159,6 +160,8 @@ export interface RunResult {
   /** Why figures of `perFault` are null. */
   readonly notMeasured: Readonly<Record<string, string>>;
   /** From building the machine to the end of verification. */
+  /** The threads of vCPUs, handlers and chores; null where not all of them came to be ready. */
+  readonly startup: Startup | null;
   /** What was done to memory while the guest ran. */
   readonly background: readonly ChoreResult[];
   readonly hugePages: {

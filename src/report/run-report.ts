@@ -63,6 +63,7 @@ function describeMemory({
 /** A run for a person to read: its outcome first, then what its faults cost. */
 export function describeRun(result: RunResult): string {
   const { config, delivery, faults, pages, perFault, latencyMicroseconds: latency } = result;
+  const { startup } = result;
   const first = result.firstInstructionMicroseconds;
   const outcomes = Object.entries(faults.outcomes)
     .filter(([, times]) => times > 0)
@@ -110,6 +111,14 @@ export function describeRun(result: RunResult): string {
       `${figure(perFault.userMicroseconds, 2)} in userspace, ${figure(perFault.allocateMicroseconds, 2)} in allocating the page`,
     ],
     ...describeMemory(result),
+    ...(startup === null
+      ? []
+      : [
+          [
+            'threads',
+            `${startup.threads}, ready in ${figure(startup.seconds, 2)} s, ${figure(startup.bytesPerThread / 2 ** 20, 1)} MiB each`,
+          ] satisfies [string, string],
+        ]),
     ['pages/s', count(result.pagesPerSecond)],
     [
       'seconds',

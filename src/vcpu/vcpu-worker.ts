@@ -107,4 +107,4 @@ function prepare(): () => VcpuWorkerEnd {
   });
 }
 
-await runWorker(data, prepare);
+runWorker(data, prepare);
