@@ -2,7 +2,7 @@ import { Command, Option } from 'commander';
 import { UsageError } from '../ffi/errors.js';
 import { BUNDLED_GUESTS } from '../machine/bundled-guests.js';
 import { DELIVERY_NAMES } from '../machine/delivery.js';
-import { type RunOptions, STRATEGIES } from '../machine/machine-config.js';
+import { DEFAULT_SOURCE_RETRIES, type RunOptions, STRATEGIES } from '../machine/machine-config.js';
 import { COLLAPSE_POLICIES } from '../machine/refusals.js';
 import { runGuest } from '../machine/run-guest.js';
 import { BACKING_KINDS } from '../memory/backing.js';
@@ -13,6 +13,7 @@ import { interruptible } from './interrupt.js';
 import {
   parseAround,
   parseBackground,
+  parseFault,
   parseNetwork,
   parseParam,
   parsePin,
@@ -37,6 +38,8 @@ interface RunFlags {
   readonly handlers: number;
   readonly source: NonNullable<RunOptions['source']>;
   readonly network?: NonNullable<RunOptions['network']>;
+  readonly failSource?: NonNullable<RunOptions['failSource']>;
+  readonly sourceRetries: number;
   readonly pin?: NonNullable<RunOptions['pin']>;
   readonly param?: Readonly<Record<string, string>>;
   readonly timeout: number;
@@ -132,6 +135,17 @@ export function runCommand(): Command {
       ).argParser(parseNetwork),
     )
     .addOption(
+      new Option(
+        '--fail-source <WHAT>',
+        'makes the source misbehave while the guest runs, as page=0x200000:2 (fails twice), every=100 (one request in 100 fails), delay=50 (milliseconds a request), throw=0x200000; may be given often',
+      ).argParser(parseFault),
+    )
+    .addOption(
+      new Option('--source-retries <N>', 'how often a source that fails is asked again')
+        .argParser(parseWhole)
+        .default(DEFAULT_SOURCE_RETRIES),
+    )
+    .addOption(
       new Option('--pin <SPEC>', 'threads to CPUs, as vcpu=0,1;handler=1').argParser(parsePin),
     )
     .addOption(
@@ -183,6 +197,8 @@ async function run(image: string, flags: RunFlags): Promise<number> {
       handlers: flags.handlers,
       source: flags.source,
       network: flags.network ?? null,
+      failSource: flags.failSource ?? [],
+      sourceRetries: flags.sourceRetries,
       ...(flags.pin !== undefined && { pin: flags.pin }),
       ...(flags.param !== undefined && { params: flags.param }),
       timeoutSeconds: flags.timeout,

@@ -16,8 +16,7 @@ import { RunPage } from '../kvm/run-page.js';
 import { COUNTER_ROW_BYTES } from '../measure/counters.js';
 import { allocateHistograms } from '../measure/histogram.js';
 import { type PerfEvents, perfEvents } from '../measure/perf-counters.js';
-import { allocateLink, closeLink } from '../source/network-link.js';
-import type { SourceSpec } from '../source/open-source.js';
+import { SharedSource } from '../source/shared-source.js';
 import type { VcpuWorkerData, VcpuWorkerEnd } from '../vcpu/vcpu-worker.js';
 import type { Machine } from './machine.js';
 
@@ -83,8 +82,8 @@ export class Crew {
   private readonly handlers: readonly CrewMember<HandlerEnd>[];
   private readonly chores: readonly CrewMember<ChoreEnd>[];
   private readonly pages: readonly RunPage[];
-  /** The network that the workers share, or null. */
-  private readonly link: SharedArrayBuffer | null;
+  /** What the workers bring pages in from. */
+  readonly source: SharedSource;
   private readonly onConsole: (text: string, vcpu: number) => void;
   private readonly changes = new EventEmitter();
 
@@ -100,18 +99,19 @@ export class Crew {
     this.counters = new SharedArrayBuffer(threads * COUNTER_ROW_BYTES);
     this.histograms = allocateHistograms(threads);
     this.pages = machine.vcpus.map(({ runPage }) => new RunPage(runPage.address, runPage.bytes));
-    this.link = config.network === null ? null : allocateLink();
-    const source: SourceSpec =
-      config.network === null || this.link === null
-        ? config.source
-        : { kind: 'network', of: config.source, ...config.network, link: this.link };
+    this.source = new SharedSource({
+      contents: config.source,
+      network: config.network,
+      faults: config.failSource,
+      retries: config.sourceRetries,
+    });
     const shared = {
       control: this.control.buffer,
       counters: this.counters,
       histograms: this.histograms,
       perf,
       memory: machine.memory.layout,
-      source,
+      source: this.source.spec,
       strategy: config.strategy,
       around: config.around,
     };
@@ -229,9 +229,7 @@ export class Crew {
    */
   async stop(): Promise<void> {
     this.control.stop();
-    if (this.link !== null) {
-      closeLink(this.link); // whoever waits for a transfer has his pages at once
-    }
+    this.source.close(); // whoever waits for it goes on at once
     for (const member of this.members) {
       if (member.threadId === 0) {
         // Still loading its code, which takes seconds where many are. It has not run the guest and,

@@ -27,14 +27,19 @@ export function failureOf(machine: Machine, crew: Crew): RunError | null {
   if (crew.failure !== null) {
     return asRunError(crew.failure);
   }
-  for (const { index, end } of crew.vcpuFinishes) {
-    const error = explainVcpuEnd(machine, index, end.vcpu);
-    if (error !== null) {
-      return error;
-    }
-  }
-  for (const { end } of crew.handlerFinishes) {
-    const error = explainHandlerEnd(machine, end);
+  // The first to end is the cause; one that was told to stop may have ended badly on that account.
+  const ends = [
+    ...crew.vcpuFinishes.map(({ index, end, ended }) => ({
+      ended,
+      explain: () => explainVcpuEnd(machine, index, end.vcpu),
+    })),
+    ...crew.handlerFinishes.map(({ end, ended }) => ({
+      ended,
+      explain: () => explainHandlerEnd(machine, end),
+    })),
+  ].sort((a, b) => a.ended - b.ended);
+  for (const { explain } of ends) {
+    const error = explain();
     if (error !== null) {
       return error;
     }
@@ -97,9 +102,14 @@ function memoryError(machine: Machine, failure: Resolver['failure'], who: string
   const { unitBytes, guestAddress } = machine.memory.layout;
   const gpa = failure.unit * unitBytes;
   const errno = failure.errno === 0 ? '' : ` (${errnoName(failure.errno)})`;
+  const tries = 1 + machine.config.sourceRetries;
+  const tried =
+    failure.cause === 'source' && tries > 1 && !machine.delivery.prefilled
+      ? `, tried ${tries} times`
+      : '';
   return {
     code: 'memory-error',
-    message: `${who}no contents for GPA ${hex(gpa)} (HVA ${hex(guestAddress + gpa)}): ${CAUSES[failure.cause]}${errno}`,
+    message: `${who}no contents for GPA ${hex(gpa)} (HVA ${hex(guestAddress + gpa)}): ${CAUSES[failure.cause]}${tried}${errno}`,
     hint: hintFor(machine, failure),
   };
 }

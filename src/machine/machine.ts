@@ -123,6 +123,7 @@ export class Machine implements Disposable {
       unitBytes: config.unitBytes,
       prefetch: config.prefetch !== null,
       network: config.network !== null,
+      failSource: config.failSource.length > 0,
       discard: config.discard !== null,
     });
     if (refusal !== null) {

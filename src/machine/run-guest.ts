@@ -1,6 +1,7 @@
 import { counterRow, FAULTS } from '../measure/counters.js';
 import { describeHost } from '../measure/host.js';
 import { perfEvents } from '../measure/perf-counters.js';
+import { nameOfFault } from '../source/faulty-source.js';
 import { nameOfSource, openSource } from '../source/open-source.js';
 import type { Judgement } from './bundled-guests.js';
 import { Crew } from './crew.js';
@@ -68,7 +69,14 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   const error = failure ?? cut.error ?? mismatchOf(judgement, verified, pages);
   const touched = error === null && judgement.visits !== null ? workload.pagesTouched : null;
 
-  const { image: _image, delivery: _delivery, source: _source, params: _params, ...kept } = config;
+  const {
+    image: _image,
+    delivery: _delivery,
+    source: _source,
+    failSource,
+    params: _params,
+    ...kept
+  } = config;
   return {
     schema: 'faultline.run/1',
     image: config.image,
@@ -77,6 +85,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     config: {
       ...kept,
       source: nameOfSource(config.source),
+      failSource: failSource.map(nameOfFault),
       uffds: 'one',
       params: machine.workload.parameters,
     },
@@ -93,6 +102,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
       mismatched: verified?.mismatched ?? null,
       discarded: verified?.touchedAndMissing ?? null,
     },
+    source: machine.delivery.prefilled ? null : crew.source.tally,
     ...summarize(machine, crew, judgement, touched),
     ...account.result(crew.choreFinishes),
     wallSeconds: seconds(),

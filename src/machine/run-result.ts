@@ -5,6 +5,7 @@ import type { Percentiles } from '../measure/histogram.js';
 import type { HostDescription } from '../measure/host.js';
 import type { HugetlbReport } from '../memory/guest-memory.js';
 import type { HugetlbPool } from '../memory/hugetlb-pool.js';
+import type { SourceTally } from '../source/source-control.js';
 import type { DeliveryName, ReportedBy } from './delivery.js';
 import type { MachineConfig } from './machine-config.js';
 
@@ -86,8 +87,13 @@ export interface RunResult {
   readonly image: string;
   readonly outcome: RunOutcome;
   readonly error: RunError | null;
-  readonly config: Omit<MachineConfig, 'image' | 'delivery' | 'source' | 'params'> & {
+  readonly config: Omit<
+    MachineConfig,
+    'image' | 'delivery' | 'source' | 'failSource' | 'params'
+  > & {
     readonly source: string;
+    /** As given to `--fail-source`. */
+    readonly failSource: readonly string[];
     readonly uffds: 'one';
     readonly params: Readonly<Record<string, string | number>>;
   };
@@ -120,6 +126,8 @@ export interface RunResult {
     readonly neighbours: number;
     readonly outcomes: Readonly<Record<OutcomeName, number>>;
   };
+  /** Requests to the source that failed while the guest ran; null where none was made. */
+  readonly source: SourceTally | null;
   /** First accesses of pages as the guest's TSC saw them; null for an image that times none. */
   readonly latencyMicroseconds: Percentiles | null;
   /**
