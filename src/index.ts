@@ -30,6 +30,7 @@ export {
   type ErrorCode,
   FaultlineError,
   GuestError,
+  InterruptedError,
   SyscallError,
   UnsupportedError,
   UsageError,

@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
 import { UsageError } from '../ffi/errors.js';
 import { BUNDLED_GUESTS } from '../machine/bundled-guests.js';
-import { DELIVERY_NAMES } from '../machine/delivery.js';
+import { DELIVERIES, DELIVERY_NAMES, type DeliveryName } from '../machine/delivery.js';
 import { DEFAULT_SOURCE_RETRIES, type RunOptions, STRATEGIES } from '../machine/machine-config.js';
 import { COLLAPSE_POLICIES } from '../machine/refusals.js';
 import { runGuest } from '../machine/run-guest.js';
@@ -35,7 +35,7 @@ interface RunFlags {
   readonly prefetch: NonNullable<RunOptions['prefetch']> | null;
   readonly discard: NonNullable<RunOptions['discard']> | null;
   readonly vcpus: number;
-  readonly handlers: number;
+  readonly handlers?: number;
   readonly source: NonNullable<RunOptions['source']>;
   readonly network?: NonNullable<RunOptions['network']>;
   readonly failSource?: NonNullable<RunOptions['failSource']>;
@@ -119,9 +119,9 @@ export function runCommand(): Command {
     )
     .addOption(new Option('--vcpus <N>', '1 to 64').argParser(parseWhole).default(1))
     .addOption(
-      new Option('--handlers <N>', 'handler threads, for delivery handler')
-        .argParser(parseWhole)
-        .default(1),
+      new Option('--handlers <N>', 'handler threads, for delivery handler (default: 1)').argParser(
+        parseWhole,
+      ),
     )
     .addOption(
       new Option('--source <WHAT>', 'what a missing page contains: zero, pattern[:SEED]')
@@ -194,7 +194,7 @@ async function run(image: string, flags: RunFlags): Promise<number> {
       strategy: flags.strategy,
       ...(flags.unit !== undefined && { unitBytes: flags.unit }),
       vcpus: flags.vcpus,
-      handlers: flags.handlers,
+      ...(flags.handlers !== undefined && { handlers: flags.handlers }),
       source: flags.source,
       network: flags.network ?? null,
       failSource: flags.failSource ?? [],
@@ -210,11 +210,27 @@ async function run(image: string, flags: RunFlags): Promise<number> {
   process.stdout.write(
     flags.json ? `${JSON.stringify(result, null, 2)}\n` : `${describeRun(result)}\n`,
   );
+  for (const option of withoutEffect(flags, result.delivery.used)) {
+    process.stderr.write(
+      `faultline: ${option} had no effect: delivery ${result.delivery.used} has no handlers\n`,
+    );
+  }
   if (result.error !== null) {
     const { message, hint } = result.error;
     process.stderr.write(`faultline: ${message}${hint === '' ? '' : `. ${hint}`}\n`);
   }
   return statusOfRun(result);
+}
+
+/** Options that were given and are about handlers, where there are none. */
+function withoutEffect({ handlers, pin }: RunFlags, used: DeliveryName): string[] {
+  if (DELIVERIES[used].handled) {
+    return [];
+  }
+  return [
+    ...(handlers === undefined ? [] : ['--handlers']),
+    ...(pin?.handler === undefined ? [] : ['--pin handler=']),
+  ];
 }
 
 function listGuests(): string {

@@ -11,6 +11,7 @@ import {
   type WorkerMessage,
 } from '../fault/worker-control.js';
 import { DefectError, type ErrorReport, reportOf, UnsupportedError } from '../ffi/errors.js';
+import { Mapping } from '../ffi/mapping.js';
 import { kickThread } from '../ffi/thread.js';
 import { RunPage } from '../kvm/run-page.js';
 import { COUNTER_ROW_BYTES } from '../measure/counters.js';
@@ -23,6 +24,8 @@ import type { Machine } from './machine.js';
 /** A stopped worker answers within microseconds; this long means that it never will. */
 const STOP_DEADLINE_MILLISECONDS = 1000;
 const KICK_INTERVAL_MILLISECONDS = 5;
+/** What the engine reserves for one (590 MiB with Node 20): where it cannot, it ends the process. */
+const THREAD_ADDRESS_SPACE = 640 * 2 ** 20;
 
 /** What a thread ended with, and whose it was. */
 export type Finish<End> = FinishedMessage<End> & { readonly index: number };
@@ -33,6 +36,8 @@ const HANDLER_WORKER = new URL('../fault/handler-worker.js', import.meta.url);
 
 /** One worker thread, as the main thread follows it. */
 class CrewMember<End> {
+  /** `vCPU 0`, `handler 1` */
+  readonly name: string;
   /** Of the vCPU or handler. */
   readonly index: number;
   worker: Worker | null = null;
@@ -46,7 +51,8 @@ class CrewMember<End> {
   private readonly module: URL;
   private readonly data: object;
 
-  constructor(index: number, module: URL, data: object) {
+  constructor(kind: string, index: number, module: URL, data: object) {
+    this.name = `${kind} ${index}`;
     this.index = index;
     this.module = module;
     this.data = data;
@@ -125,7 +131,7 @@ export class Crew {
         row: index,
         cpu: pinned(config.pin.vcpu, index),
       };
-      return new CrewMember<VcpuWorkerEnd>(index, VCPU_WORKER, data);
+      return new CrewMember<VcpuWorkerEnd>('vCPU', index, VCPU_WORKER, data);
     });
     this.handlers = Array.from({ length: handlerCount }, (_, index) => {
       const data: HandlerWorkerData = {
@@ -135,7 +141,7 @@ export class Crew {
         row: config.vcpus + index,
         cpu: pinned(config.pin.handler, index),
       };
-      return new CrewMember<HandlerEnd>(index, HANDLER_WORKER, data);
+      return new CrewMember<HandlerEnd>('handler', index, HANDLER_WORKER, data);
     });
     this.chores = specs.map((chore, index) => {
       const data: ChoreWorkerData = {
@@ -146,7 +152,7 @@ export class Crew {
         row: config.vcpus + handlerCount + index,
         cpu: null,
       };
-      return new CrewMember<ChoreEnd>(index, CHORE_WORKER, data);
+      return new CrewMember<ChoreEnd>(chore.kind, index, CHORE_WORKER, data);
     });
   }
 
@@ -180,6 +186,7 @@ export class Crew {
    * @throws UnsupportedError when the host gives no more threads
    */
   async launch(goOn: () => Promise<boolean>): Promise<void> {
+    checkAddressSpace(this.members.length * THREAD_ADDRESS_SPACE);
     for (const member of this.members) {
       if (this.failure !== null || !(await goOn())) {
         return;
@@ -239,10 +246,10 @@ export class Crew {
         void member.worker?.terminate();
       }
     }
-    await this.settle(this.vcpus, () => this.kick(), 'vCPU');
+    await this.settle(this.vcpus, () => this.kick());
     this.machine.stopHandlers.signal();
-    await this.settle(this.handlers, () => undefined, 'handler');
-    await this.settle(this.chores, () => undefined, 'chore');
+    await this.settle(this.handlers, () => undefined);
+    await this.settle(this.chores, () => undefined);
     for (const member of this.members) {
       member.worker?.postMessage('leave');
     }
@@ -259,11 +266,7 @@ export class Crew {
     });
   }
 
-  private async settle(
-    members: readonly CrewMember<unknown>[],
-    kick: () => void,
-    kind: string,
-  ): Promise<void> {
+  private async settle(members: readonly CrewMember<unknown>[], kick: () => void): Promise<void> {
     const settled = (): boolean => members.every((member) => member.settled);
     const deadline = Date.now() + STOP_DEADLINE_MILLISECONDS;
     const again = setInterval(() => {
@@ -274,10 +277,10 @@ export class Crew {
     await this.until(() => settled() || Date.now() > deadline);
     clearInterval(again);
     if (!settled()) {
-      const left = members.findIndex((member) => !member.settled);
+      const left = members.find((member) => !member.settled)!;
       const before = this.failure === null ? '' : `; before that: ${this.failure.message}`;
       this.machine.abandon();
-      throw new DefectError(`the thread of ${kind} ${left} did not stop${before}`);
+      throw new DefectError(`the thread of ${left.name} did not stop${before}`);
     }
   }
 
@@ -309,7 +312,9 @@ export class Crew {
     worker.on('exit', () => {
       member.exited = true;
       if (member.finish === null && !this.control.stopping) {
-        this.failure ??= reportOf(new DefectError('a worker thread ended without a word'));
+        this.failure ??= reportOf(
+          new DefectError(`the thread of ${member.name} ended without a word`),
+        );
       }
       this.nudge();
     });
@@ -349,10 +354,18 @@ function finishesOf<End>(members: readonly CrewMember<End>[]): Finish<End>[] {
   return members.flatMap(({ finish, index }) => (finish === null ? [] : [{ ...finish, index }]));
 }
 
+function checkAddressSpace(bytes: number): void {
+  try {
+    Mapping.reserve(bytes).close();
+  } catch (error) {
+    throw noThread(error);
+  }
+}
+
 function noThread(error: unknown): UnsupportedError {
   return new UnsupportedError(
     `a thread could not be started (${error instanceof Error ? error.message : error})`,
-    'Use fewer vCPUs or handlers, or raise the limits of open files (ulimit -n) and processes (ulimit -u, or the pids limit of the cgroup).',
+    'Use fewer vCPUs or handlers, or raise the limits of open files (ulimit -n), address space (ulimit -v) and processes (ulimit -u, or the pids limit of the cgroup).',
     { cause: error },
   );
 }

@@ -30,6 +30,7 @@ const PROGRESS_MILLISECONDS = 100;
 export async function runGuest(options: RunOptions): Promise<RunResult> {
   const config = completeConfig(options);
   const started = performance.now();
+  const host = describeHost(); // as long as there are descriptors for it
   const end = new AbortController();
   const callbacks = new Callbacks(end);
   const signal = options.signal ? AbortSignal.any([options.signal, end.signal]) : end.signal;
@@ -106,7 +107,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     ...summarize(machine, crew, judgement, touched),
     ...account.result(crew.choreFinishes),
     wallSeconds: seconds(),
-    host: describeHost(),
+    host,
   };
 }
 

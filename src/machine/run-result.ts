@@ -26,7 +26,7 @@ export type RunOutcome =
 
 /** Why a run did not complete. */
 export interface RunError {
-  readonly code: ErrorReport['code'] | Exclude<RunOutcome, 'completed' | 'error'> | 'interrupted';
+  readonly code: ErrorReport['code'] | Exclude<RunOutcome, 'completed' | 'error'>;
   readonly message: string;
   readonly hint: string;
 }
@@ -148,12 +148,13 @@ export interface RunResult {
   readonly hugePages: {
     /**
      * Bytes of the guest mapping that huge page table entries map (smaps): before the guest ran,
-     * when it had ended, and after `--collapse` had done the rest.
+     * when it had ended, and after `--collapse` had done the rest. Null where a run that failed could
+     * not look.
      */
     readonly mappedBytes: {
       readonly start: number;
-      readonly guestEnd: number;
-      readonly end: number;
+      readonly guestEnd: number | null;
+      readonly end: number | null;
     };
     /** Blocks of 2 MiB. */
     readonly collapsedWhileRunning: number;

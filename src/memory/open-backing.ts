@@ -1,4 +1,5 @@
-import { existsSync, statfsSync, statSync, unlinkSync } from 'node:fs';
+import { existsSync, lstatSync, statfsSync, statSync, unlinkSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import { Descriptor } from '../ffi/descriptor.js';
 import { detachedMount } from '../ffi/detached-mount.js';
@@ -135,12 +136,18 @@ function openTmpfs(huge: string): Descriptor {
 }
 
 /**
- * A file of the user's choice. One that does not exist is made and unlinked at once: it lies where
- * the user said, and nothing of it is left, however the process ends. One that exists must be
- * empty, for guest memory overwrites it, and is emptied again on close.
+ * A file of the user's choice. One that does not exist is made without a name: it lies where the
+ * user said, and nothing of it is left, however the process ends. One that exists must be empty, for
+ * guest memory overwrites it, and is emptied again on close (but not if the process is killed).
  */
 function openPath(backing: Backing, path: string, bytes: number): Descriptor {
   const isNew = !existsSync(path);
+  if (isNew && lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
+    throw new UsageError(
+      `--backing ${backing.name}: ${path} is a symbolic link to a file that does not exist`,
+      'Make the file, or name it itself.',
+    );
+  }
   if (!isNew) {
     const stat = statSync(path);
     if (!stat.isFile()) {
@@ -153,15 +160,11 @@ function openPath(backing: Backing, path: string, bytes: number): Descriptor {
       );
     }
   }
-  const flags = O_RDWR | O_CLOEXEC | (isNew ? O_CREAT | O_EXCL : 0);
-  const fd = open(path, flags, 0o600);
+  const fd = isNew ? openNameless(path) : open(path, O_RDWR | O_CLOEXEC, 0);
   if (fd < 0) {
     throw new UsageError(
       `--backing ${backing.name}: ${path} cannot be opened (${errnoName(errno())})`,
     );
-  }
-  if (isNew) {
-    unlinkSync(path);
   }
   const file = sized(isNew ? new Descriptor(fd) : new BorrowedFile(fd), bytes);
   // A store to a page that the disk has no room for would be SIGBUS.
@@ -174,6 +177,21 @@ function openPath(backing: Backing, path: string, bytes: number): Descriptor {
     );
   }
   return file;
+}
+
+/** A new file in the directory of `path`; -1 with errno. */
+function openNameless(path: string): number {
+  const fd = open(dirname(path), O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600);
+  const { EOPNOTSUPP, EISDIR, EINVAL } = constants.errno;
+  if (fd >= 0 || ![EOPNOTSUPP, EISDIR, EINVAL].includes(errno())) {
+    return fd;
+  }
+  // A file system without O_TMPFILE: it has its name for a moment.
+  const named = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0o600);
+  if (named >= 0) {
+    unlinkSync(path);
+  }
+  return named;
 }
 
 /** A file that was there before, empty, and is empty again afterwards. */

@@ -26,7 +26,7 @@ function describeMemory({ hugePages, hugetlb, background, pages }: RunResult): [
   }
   const { start, guestEnd, end } = hugePages.mappedBytes;
   const failures = Object.entries(hugePages.failures).map(([name, times]) => `${times} ${name}`);
-  if (start + guestEnd + end > 0 || failures.length > 0) {
+  if (guestEnd !== null && end !== null && (start + guestEnd + end > 0 || failures.length > 0)) {
     const size = (bytes: number): string => `${bytes / 2 ** 20} MiB`;
     const refused = failures.length === 0 ? '' : `; refused: ${failures.join(', ')}`;
     const text = `${size(start)} mapped by huge pages before, ${size(guestEnd)} when the guest had ended, ${size(end)} now${refused}`;
