@@ -18,6 +18,7 @@ import {
 } from '../uapi/userfaultfd.js';
 import type { FaultTiming } from './fault-timing.js';
 import { INSTALLED, MEMORY_ERROR, PRESENT, RETRIED } from './outcome.js';
+import { createStagedFill } from './staged-fill.js';
 
 const { EAGAIN, EEXIST, EINTR, ENOMEM } = constants.errno;
 
@@ -99,28 +100,31 @@ function createContinueInstaller(options: InstallerOptions): Installer {
     }
   }
 
+  const staged = backing.truncatable ? createStagedFill(options, failure) : null;
   return {
     failure,
-    fill: (first, count) => {
-      const window = windows[(first / unitsPerWindow) | 0]!;
-      const firstWord = (first % unitsPerWindow) * wordsPerUnit;
-      timing.beforeAllocate();
-      const error = allocate(window, firstWord, first, count);
-      timing.afterAllocate();
-      if (error !== 0) {
-        failure.cause = 'allocate';
-        failure.errno = error;
-        failure.mappedBytes = 0;
-        return false;
-      }
-      if (!source.fill(first * pagesPerUnit, window, firstWord, count * wordsPerUnit)) {
-        failure.cause = 'source';
-        failure.errno = 0;
-        failure.mappedBytes = 0;
-        return false;
-      }
-      return true;
-    },
+    fill:
+      staged ??
+      ((first, count) => {
+        const window = windows[(first / unitsPerWindow) | 0]!;
+        const firstWord = (first % unitsPerWindow) * wordsPerUnit;
+        timing.beforeAllocate();
+        const error = allocate(window, firstWord, first, count);
+        timing.afterAllocate();
+        if (error !== 0) {
+          failure.cause = 'allocate';
+          failure.errno = error;
+          failure.mappedBytes = 0;
+          return false;
+        }
+        if (!source.fill(first * pagesPerUnit, window, firstWord, count * wordsPerUnit)) {
+          failure.cause = 'source';
+          failure.errno = 0;
+          failure.mappedBytes = 0;
+          return false;
+        }
+        return true;
+      }),
     map: uffd === -1 ? () => INSTALLED : mapper(),
   };
 

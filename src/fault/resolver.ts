@@ -226,8 +226,13 @@ export function createResolver(options: ResolverOptions): Resolver {
       if (!states.claimMapped(unit)) {
         return RETRIED;
       }
-      outcome = map(unit, 1) === INSTALLED ? REMAPPED : PRESENT;
+      const mapped = map(unit, 1);
       states.publish(unit, MAPPED);
+      if (mapped === MEMORY_ERROR) {
+        // Its file has lost the page (cut short by another process): the sleeper would ask for ever.
+        return fail(unit, installer.failure.cause, installer.failure.errno);
+      }
+      outcome = mapped === INSTALLED ? REMAPPED : PRESENT;
     }
     wake(unit, 1);
     return outcome;

@@ -54,7 +54,7 @@ async function live<End>(
   observer.observe({ entryTypes: ['gc'] });
   using perf = new ThreadPerfCounters(data.perf);
   const control = new WorkerControl(data.control);
-  post({ type: 'ready', threadId: currentThreadId() });
+  post({ type: 'ready', threadId: currentThreadId(), descriptors: perf.descriptors });
   control.waitForStart();
 
   const heapBytes = getHeapStatistics().used_heap_size;

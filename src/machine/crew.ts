@@ -11,6 +11,7 @@ import {
   type WorkerMessage,
 } from '../fault/worker-control.js';
 import { DefectError, type ErrorReport, reportOf, UnsupportedError } from '../ffi/errors.js';
+import { close } from '../ffi/libc.js';
 import { Mapping } from '../ffi/mapping.js';
 import { kickThread } from '../ffi/thread.js';
 import { RunPage } from '../kvm/run-page.js';
@@ -43,6 +44,8 @@ class CrewMember<End> {
   worker: Worker | null = null;
   /** 0 until it is ready. */
   threadId = 0;
+  /** What it has open. */
+  descriptors: readonly number[] = [];
   /** Set once its loop has ended. */
   finish: FinishedMessage<End> | null = null;
   /** It threw, and waits to be told to leave. */
@@ -290,6 +293,7 @@ export class Crew {
       switch (message.type) {
         case 'ready':
           member.threadId = message.threadId;
+          member.descriptors = message.descriptors;
           break;
         case 'console':
           this.onConsole(message.text, member.index);
@@ -311,6 +315,12 @@ export class Crew {
     });
     worker.on('exit', () => {
       member.exited = true;
+      if (member.finish === null && !member.failed) {
+        // It was terminated, and has closed nothing.
+        for (const fd of member.descriptors) {
+          close(fd);
+        }
+      }
       if (member.finish === null && !this.control.stopping) {
         this.failure ??= reportOf(
           new DefectError(`the thread of ${member.name} ended without a word`),

@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import type { HandlerEnd } from '../fault/handler-loop.js';
 import type { Installer } from '../fault/installer.js';
 import type { MemoryErrorCause, Resolver } from '../fault/resolver.js';
@@ -19,11 +20,38 @@ const CAUSES: Readonly<Record<MemoryErrorCause, string>> = {
 
 /** Why memory could not be filled beforehand; null if it was. */
 export function explainUnfilled(machine: Machine, unit: number | null): RunError | null {
-  return unit === null ? null : memoryError(machine, { unit, ...machine.installer.failure }, '');
+  return unit === null
+    ? null
+    : cutShort(machine, memoryError(machine, { unit, ...machine.installer.failure }, ''));
 }
 
 /** What went wrong in a crew that has ended, or null. */
 export function failureOf(machine: Machine, crew: Crew): RunError | null {
+  const error = crewFailure(machine, crew);
+  return error === null ? null : cutShort(machine, error);
+}
+
+/** The same error, unless the memory's file has been truncated, which is then its cause. */
+function cutShort({ memory }: Machine, error: RunError): RunError {
+  const { backing, layout } = memory;
+  if (
+    !backing.truncatable ||
+    backing.file.kind !== 'path' ||
+    !['guest', 'syscall', 'memory-error', 'shutdown'].includes(error.code)
+  ) {
+    return error;
+  }
+  const { size } = fstatSync(layout.fd);
+  return size >= layout.bytes
+    ? error
+    : {
+        code: 'memory-error',
+        message: `${backing.file.path} was cut short to ${size} bytes while the guest ran: ${error.message}`,
+        hint: 'Another process truncated it: let nobody else write to the file of --backing.',
+      };
+}
+
+function crewFailure(machine: Machine, crew: Crew): RunError | null {
   if (crew.failure !== null) {
     return asRunError(crew.failure);
   }
@@ -115,6 +143,9 @@ function memoryError(machine: Machine, failure: Resolver['failure'], who: string
 }
 
 function hintFor({ memory, config }: Machine, { cause }: Resolver['failure']): string {
+  if (memory.backing.truncatable && ['allocate', 'map', 'populate'].includes(cause)) {
+    return 'Its file system may be full, or another process may have cut the file short.';
+  }
   if (!memory.backing.hugetlb || !['allocate', 'map', 'poisoned'].includes(cause)) {
     return '';
   }

@@ -4,10 +4,18 @@ import { dirname } from 'node:path';
 import { Descriptor } from '../ffi/descriptor.js';
 import { detachedMount } from '../ffi/detached-mount.js';
 import { errnoName, SyscallError, UnsupportedError, UsageError } from '../ffi/errors.js';
-import { errno, fallocate, ftruncate, memfd_create, open } from '../ffi/libc.js';
-import { O_CLOEXEC, O_CREAT, O_EXCL, O_RDWR, O_TMPFILE } from '../uapi/fcntl.js';
+import { errno, fallocate, fcntl, ftruncate, memfd_create, open } from '../ffi/libc.js';
+import {
+  F_ADD_SEALS,
+  F_SEAL_SHRINK,
+  O_CLOEXEC,
+  O_CREAT,
+  O_EXCL,
+  O_RDWR,
+  O_TMPFILE,
+} from '../uapi/fcntl.js';
 import { HUGETLBFS_MAGIC, TMPFS_MAGIC } from '../uapi/magic.js';
-import { MFD_CLOEXEC, MFD_HUGE_SHIFT, MFD_HUGETLB } from '../uapi/mman.js';
+import { MFD_ALLOW_SEALING, MFD_CLOEXEC, MFD_HUGE_SHIFT, MFD_HUGETLB } from '../uapi/mman.js';
 import {
   BACKING_KINDS,
   BACKINGS,
@@ -75,7 +83,7 @@ export function openBacking(backing: Backing, bytes: number): Descriptor | null 
       const huge = file.hugetlb
         ? MFD_HUGETLB | (Math.log2(backing.pageBytes) << MFD_HUGE_SHIFT)
         : 0;
-      return sized(openMemfd(MFD_CLOEXEC | huge, backing), bytes);
+      return sized(openMemfd(MFD_CLOEXEC | MFD_ALLOW_SEALING | huge, backing), bytes);
     }
     case 'tmpfs':
       return sized(openTmpfs(file.huge), bytes);
@@ -99,6 +107,9 @@ function sized(file: Descriptor, bytes: number): Descriptor {
 function openMemfd(flags: number, backing: Backing): Descriptor {
   const fd = memfd_create(FILE_NAME, flags);
   if (fd >= 0) {
+    if (!backing.truncatable) {
+      fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK); // against whoever opens it by /proc/PID/fd
+    }
     return new Descriptor(fd);
   }
   const error = errno();

@@ -107,8 +107,9 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
     }
     counters[RAM_ACCESSES]! += 1;
     if (trap === null) {
-      accessRam(page);
-      return null;
+      return tryAccess()
+        ? null
+        : { reason: 'failed', detail: 'the guest touched memory that its file has no longer' };
     }
     const unit = (address / unitBytes) | 0;
     for (;;) {
@@ -137,6 +138,15 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
    */
   function accessClaimed(unit: number): boolean {
     try {
+      return tryAccess();
+    } finally {
+      states.publish(unit, MAPPED);
+    }
+  }
+
+  /** False: the page is not there, and the kernel, which does the copying, says so. */
+  function tryAccess(): boolean {
+    try {
       accessRam(page);
       return true;
     } catch (error) {
@@ -144,8 +154,6 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
         return false;
       }
       throw error;
-    } finally {
-      states.publish(unit, MAPPED);
     }
   }
 
