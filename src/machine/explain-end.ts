@@ -37,18 +37,22 @@ function cutShort({ memory }: Machine, error: RunError): RunError {
   if (
     !backing.truncatable ||
     backing.file.kind !== 'path' ||
-    !['guest', 'syscall', 'memory-error', 'shutdown'].includes(error.code)
+    !['guest', 'syscall', 'memory-error', 'shutdown'].includes(error.code) ||
+    error.message.includes(CAUSES.source)
   ) {
     return error;
   }
+  const { path } = backing.file;
   const { size } = fstatSync(layout.fd);
-  return size >= layout.bytes
-    ? error
-    : {
-        code: 'memory-error',
-        message: `${backing.file.path} was cut short to ${size} bytes while the guest ran: ${error.message}`,
-        hint: 'Another process truncated it: let nobody else write to the file of --backing.',
-      };
+  if (size >= layout.bytes) {
+    const hint = `Another process may have cut ${path} short, if only for a moment, or its file system may be full.`;
+    return { ...error, hint: error.hint || hint };
+  }
+  return {
+    code: 'memory-error',
+    message: `${path} was cut short to ${size} bytes while the guest ran: ${error.message}`,
+    hint: 'Another process truncated it: let nobody else write to the file of --backing.',
+  };
 }
 
 function crewFailure(machine: Machine, crew: Crew): RunError | null {
@@ -143,9 +147,6 @@ function memoryError(machine: Machine, failure: Resolver['failure'], who: string
 }
 
 function hintFor({ memory, config }: Machine, { cause }: Resolver['failure']): string {
-  if (memory.backing.truncatable && ['allocate', 'map', 'populate'].includes(cause)) {
-    return 'Its file system may be full, or another process may have cut the file short.';
-  }
   if (!memory.backing.hugetlb || !['allocate', 'map', 'poisoned'].includes(cause)) {
     return '';
   }
