@@ -10,6 +10,8 @@ interface FailureOptions {
   readonly skip: string | false;
   /** From the beginning of the test to its end. Default 40. */
   readonly seconds?: number;
+  /** Before anything is counted; false skips the test, which it has said then. */
+  readonly prepare?: (t: Test) => boolean;
 }
 
 const LONGEST_SECONDS = 120;
@@ -43,12 +45,15 @@ async function warmUp(milliseconds: number): Promise<Deadline> {
 
 export function failureTest(
   title: string,
-  { skip, seconds = 40 }: FailureOptions,
+  { skip, seconds = 40, prepare = () => true }: FailureOptions,
   body: (t: Test) => Promise<void>,
 ): void {
   t.test(title, { skip, timeout: seconds * 1000 }, async (t) => {
     deadline ??= await warmUp(LONGEST_SECONDS * 1000);
     deadline.begin(title);
+    if (!prepare(t)) {
+      return;
+    }
     const threads = threadCount();
     const before = held();
     await body(t);
