@@ -112,6 +112,15 @@ export interface ErrorReport {
   readonly stack?: string | undefined;
 }
 
+/**
+ * What this host lacks, for want of which a file could not be opened that is there and may be opened;
+ * null for any other error. `name` is an errno's.
+ */
+export function scarcity(name: string | undefined): string | null {
+  const scarce = name === 'EMFILE' || name === 'ENFILE' || name === 'ENOMEM' || name === 'ENOSPC';
+  return scarce ? (LACKS[name] ?? null) : null;
+}
+
 /** Flattens anything thrown. What is not ours is a defect, unless it is something this host lacks. */
 export function reportOf(error: unknown): ErrorReport {
   if (error instanceof FaultlineError) {

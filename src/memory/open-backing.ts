@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import { Descriptor } from '../ffi/descriptor.js';
 import { detachedMount } from '../ffi/detached-mount.js';
-import { errnoName, SyscallError, UnsupportedError, UsageError } from '../ffi/errors.js';
+import { errnoName, SyscallError, scarcity, UnsupportedError, UsageError } from '../ffi/errors.js';
 import { errno, fallocate, fcntl, ftruncate, memfd_create, open } from '../ffi/libc.js';
 import {
   F_ADD_SEALS,
@@ -173,9 +173,10 @@ function openPath(backing: Backing, path: string, bytes: number): Descriptor {
   }
   const fd = isNew ? openNameless(path) : open(path, O_RDWR | O_CLOEXEC, 0);
   if (fd < 0) {
-    throw new UsageError(
-      `--backing ${backing.name}: ${path} cannot be opened (${errnoName(errno())})`,
-    );
+    const name = errnoName(errno());
+    const message = `--backing ${backing.name}: ${path} cannot be opened (${name})`;
+    const lack = scarcity(name);
+    throw lack === null ? new UsageError(message) : new UnsupportedError(message, lack);
   }
   const file = sized(isNew ? new Descriptor(fd) : new BorrowedFile(fd), bytes);
   // A store to a page that the disk has no room for would be SIGBUS.
