@@ -12,7 +12,7 @@ TS_SOURCES := $(shell find src test bench -name '*.ts' 2>/dev/null)
 IMAGE_FILES := $(IMAGES)/touch.elf $(IMAGES)/hello.bin
 REFERENCE := $(DIST)/bench/reference/fault-loops
 
-.PHONY: demo build test test-kvm bench lint format readme guest-images clean
+.PHONY: demo build test test-kvm soak-signals bench lint format readme guest-images clean
 
 demo: build
 	@node $(DIST)/src/cli/main.js bench deliveries --pages 16384
@@ -65,6 +65,10 @@ test: build .tap/.built
 
 test-kvm:
 	$(MAKE) test TESTS='$(DIST)/test/kvm/*.test.js $(DIST)/test/runs/*.test.js'
+
+# Signals at random moments, more of them than in `make test`.
+soak-signals: build .tap/.built
+	FAULTLINE_SIGNAL_RUNS=$${FAULTLINE_SIGNAL_RUNS:-200} node $(DIST)/test/failures/signals.test.js
 
 # Whole runs first, then the parts they are made of.
 bench: build

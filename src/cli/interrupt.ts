@@ -5,9 +5,9 @@ import { STATUS } from './exit-status.js';
 let current: AbortController | null = null;
 
 /**
- * Turns SIGINT and SIGTERM into an abort of `work`, so that it can close everything and report. A
- * second signal ends the process at once, and so does one that comes when the work is done, with a
- * result that is being written: never by the signal's default, for that would be another status.
+ * Turns SIGINT and SIGTERM into an abort of `work`, so that it can close everything and report. One
+ * that comes when the work is done lets the result be written, and the process ends by itself. A
+ * second signal ends it at once.
  */
 export async function interruptible<Result>(
   work: (signal: AbortSignal) => Promise<Result>,
@@ -25,8 +25,11 @@ export async function interruptible<Result>(
   }
 }
 
+let signals = 0;
+
 function interrupt(): void {
-  if (current === null || current.signal.aborted) {
+  signals++;
+  if (signals > 1) {
     _exit(STATUS.failed);
   }
   current?.abort();

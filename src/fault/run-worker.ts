@@ -41,6 +41,10 @@ async function live<End>(
   prepare: () => () => End,
   post: (message: WorkerMessage<End>) => void,
 ): Promise<void> {
+  const control = new WorkerControl(data.control);
+  if (control.stopping) {
+    return; // while this code was loaded: the machine may be gone
+  }
   const loop = prepare();
   if (data.cpu !== null) {
     pinCurrentThread(data.cpu);
@@ -53,7 +57,6 @@ async function live<End>(
   });
   observer.observe({ entryTypes: ['gc'] });
   using perf = new ThreadPerfCounters(data.perf);
-  const control = new WorkerControl(data.control);
   post({ type: 'ready', threadId: currentThreadId(), descriptors: perf.descriptors });
   control.waitForStart();
 

@@ -243,10 +243,9 @@ export class Crew {
     for (const member of this.members) {
       if (member.threadId === 0) {
         // Still loading its code, which takes seconds where many are. It has not run the guest and,
-        // once told to stop, touches nothing of the machine: it may end when it comes to it.
+        // once told to stop, touches nothing of the machine: it may end when it comes to it. It is not
+        // terminated: a native module that is being loaded then would abort the process.
         member.exited = true;
-        member.worker?.unref();
-        void member.worker?.terminate();
       }
     }
     await this.settle(this.vcpus, () => this.kick());
