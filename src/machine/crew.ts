@@ -1,4 +1,5 @@
 import { EventEmitter, once } from 'node:events';
+import { availableParallelism } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import type { ChoreWorkerData } from '../fault/chore-worker.js';
@@ -10,9 +11,8 @@ import {
   WorkerControl,
   type WorkerMessage,
 } from '../fault/worker-control.js';
-import { DefectError, type ErrorReport, reportOf, UnsupportedError } from '../ffi/errors.js';
+import { DefectError, type ErrorReport, reportOf } from '../ffi/errors.js';
 import { close } from '../ffi/libc.js';
-import { Mapping } from '../ffi/mapping.js';
 import { kickThread } from '../ffi/thread.js';
 import { RunPage } from '../kvm/run-page.js';
 import { COUNTER_ROW_BYTES } from '../measure/counters.js';
@@ -21,12 +21,13 @@ import { type PerfEvents, perfEvents } from '../measure/perf-counters.js';
 import { SharedSource } from '../source/shared-source.js';
 import type { VcpuWorkerData, VcpuWorkerEnd } from '../vcpu/vcpu-worker.js';
 import type { Machine } from './machine.js';
+import { checkThreadRoom, noThread } from './thread-room.js';
 
 /** A stopped worker answers within microseconds; this long means that it never will. */
 const STOP_DEADLINE_MILLISECONDS = 1000;
 const KICK_INTERVAL_MILLISECONDS = 5;
-/** What the engine reserves for one (590 MiB with Node 20): where it cannot, it ends the process. */
-const THREAD_ADDRESS_SPACE = 640 * 2 ** 20;
+/** Threads that load their code at the same time. */
+const MOST_LOADING = 2 * availableParallelism();
 
 /** What a thread ended with, and whose it was. */
 export type Finish<End> = FinishedMessage<End> & { readonly index: number };
@@ -183,14 +184,18 @@ export class Crew {
   }
 
   /**
-   * Starts the threads, one after the other, for starting one takes milliseconds.
+   * Starts the threads. Starting one takes milliseconds, and then it loads its code for as long as a
+   * CPU takes for that: more of them at a time than keep the CPUs busy would only keep everything else
+   * waiting, the end of a run that is cut short above all.
    *
    * @param goOn asked before each; false leaves the rest unstarted
+   * @param ended as for {@link ready}
    * @throws UnsupportedError when the host gives no more threads
    */
-  async launch(goOn: () => Promise<boolean>): Promise<void> {
-    checkAddressSpace(this.members.length * THREAD_ADDRESS_SPACE);
+  async launch(goOn: () => Promise<boolean>, ended: () => boolean): Promise<void> {
+    checkThreadRoom(this.members.length);
     for (const member of this.members) {
+      await this.until(() => ended() || this.failure !== null || this.loading < MOST_LOADING);
       if (this.failure !== null || !(await goOn())) {
         return;
       }
@@ -329,6 +334,13 @@ export class Crew {
     });
   }
 
+  /** Threads that have been started and are not ready yet. */
+  private get loading(): number {
+    return this.members.filter(
+      ({ worker, threadId, settled }) => worker !== null && threadId === 0 && !settled,
+    ).length;
+  }
+
   private get members(): readonly CrewMember<unknown>[] {
     return [...this.vcpus, ...this.handlers, ...this.chores];
   }
@@ -361,22 +373,6 @@ function endedWell({ vcpu }: VcpuWorkerEnd): boolean {
 
 function finishesOf<End>(members: readonly CrewMember<End>[]): Finish<End>[] {
   return members.flatMap(({ finish, index }) => (finish === null ? [] : [{ ...finish, index }]));
-}
-
-function checkAddressSpace(bytes: number): void {
-  try {
-    Mapping.reserve(bytes).close();
-  } catch (error) {
-    throw noThread(error);
-  }
-}
-
-function noThread(error: unknown): UnsupportedError {
-  return new UnsupportedError(
-    `a thread could not be started (${error instanceof Error ? error.message : error})`,
-    'Use fewer vCPUs or handlers, or raise the limits of open files (ulimit -n), address space (ulimit -v) and processes (ulimit -u, or the pids limit of the cgroup).',
-    { cause: error },
-  );
 }
 
 function pinned(cpus: readonly number[] | undefined, index: number): number | null {

@@ -117,7 +117,7 @@ async function runCrew(crew: Crew, cut: RunCut, onProgress: () => void): Promise
   cut.onCut = () => crew.nudge();
   const isCut = (): boolean => cut.error !== null;
   try {
-    await crew.launch(cut.goOn);
+    await crew.launch(cut.goOn, isCut);
     await crew.ready(isCut);
     if (!isCut() && crew.failure === null) {
       crew.control.start();
