@@ -45,6 +45,9 @@ function cutShort({ memory }: Machine, error: RunError): RunError {
   const { path } = backing.file;
   const { size } = fstatSync(layout.fd);
   if (size >= layout.bytes) {
+    if (!error.message.includes('EFAULT')) {
+      return error;
+    }
     const hint = `Another process may have cut ${path} short, if only for a moment, or its file system may be full.`;
     return { ...error, hint: error.hint || hint };
   }
