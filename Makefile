@@ -18,7 +18,7 @@ WORKERS := vcpu/vcpu-worker fault/handler-worker fault/chore-worker
 BUNDLE := --bundle --platform=node --target=node20 --format=cjs --external:koffi --sourcemap \
 	--entry-names=[name] --out-extension:.js=.cjs --pure:bind --log-level=warning
 
-.PHONY: demo build test test-kvm bench lint format readme guest-images clean
+.PHONY: demo build test test-kvm soak-signals bench lint format readme guest-images clean
 
 demo: build
 	@node $(DIST)/src/cli/main.js bench deliveries --pages 16384
@@ -73,6 +73,10 @@ test: build .tap/.built
 
 test-kvm:
 	$(MAKE) test TESTS='$(DIST)/test/kvm/*.test.js $(DIST)/test/runs/*.test.js'
+
+# Signals at random moments, more of them than in `make test`.
+soak-signals: build .tap/.built
+	FAULTLINE_SIGNAL_RUNS=$${FAULTLINE_SIGNAL_RUNS:-200} node $(DIST)/test/failures/signals.test.js
 
 # Whole runs first, then the parts they are made of.
 bench: build

@@ -30,6 +30,7 @@ export {
   type ErrorCode,
   FaultlineError,
   GuestError,
+  InterruptedError,
   SyscallError,
   UnsupportedError,
   UsageError,
@@ -77,5 +78,7 @@ export { findBacking } from './memory/open-backing.js';
 export { type Trap, trapMissing } from './memory/trap.js';
 export { describeDiscardMatrix } from './report/matrix-report.js';
 export { describeRun } from './report/run-report.js';
+export type { SourceFault } from './source/faulty-source.js';
 export type { Network } from './source/network-link.js';
 export type { ContentsSpec } from './source/open-source.js';
+export type { SourceTally } from './source/source-control.js';

@@ -1,8 +1,13 @@
 import { Command, Option } from 'commander';
 import { UsageError } from '../ffi/errors.js';
 import { BUNDLED_GUESTS } from '../machine/bundled-guests.js';
-import { DELIVERY_NAMES } from '../machine/delivery.js';
-import { MEMORY_ERROR_POLICIES, type RunOptions, STRATEGIES } from '../machine/machine-config.js';
+import { DELIVERIES, DELIVERY_NAMES, type DeliveryName } from '../machine/delivery.js';
+import {
+  DEFAULT_SOURCE_RETRIES,
+  MEMORY_ERROR_POLICIES,
+  type RunOptions,
+  STRATEGIES,
+} from '../machine/machine-config.js';
 import { COLLAPSE_POLICIES } from '../machine/refusals.js';
 import { runGuest } from '../machine/run-guest.js';
 import { BACKING_KINDS } from '../memory/backing.js';
@@ -14,6 +19,7 @@ import {
   parseAddresses,
   parseAround,
   parseBackground,
+  parseFault,
   parseNetwork,
   parseParam,
   parsePin,
@@ -35,11 +41,13 @@ interface RunFlags {
   readonly prefetch: NonNullable<RunOptions['prefetch']> | null;
   readonly discard: NonNullable<RunOptions['discard']> | null;
   readonly vcpus: number;
-  readonly handlers: number;
+  readonly handlers?: number;
   readonly source: NonNullable<RunOptions['source']>;
   readonly network?: NonNullable<RunOptions['network']>;
   readonly poison?: readonly number[];
   readonly onMemoryError: NonNullable<RunOptions['onMemoryError']>;
+  readonly failSource?: NonNullable<RunOptions['failSource']>;
+  readonly sourceRetries: number;
   readonly pin?: NonNullable<RunOptions['pin']>;
   readonly param?: Readonly<Record<string, string>>;
   readonly timeout: number;
@@ -119,9 +127,9 @@ export function runCommand(): Command {
     )
     .addOption(new Option('--vcpus <N>', '1 to 64').argParser(parseWhole).default(1))
     .addOption(
-      new Option('--handlers <N>', 'handler threads, for delivery handler')
-        .argParser(parseWhole)
-        .default(1),
+      new Option('--handlers <N>', 'handler threads, for delivery handler (default: 1)').argParser(
+        parseWhole,
+      ),
     )
     .addOption(
       new Option('--source <WHAT>', 'what a missing page contains: zero, pattern[:SEED]')
@@ -147,6 +155,17 @@ export function runCommand(): Command {
       )
         .choices(MEMORY_ERROR_POLICIES)
         .default('stop'),
+    )
+    .addOption(
+      new Option(
+        '--fail-source <WHAT>',
+        'makes the source misbehave while the guest runs, as page=0x200000:2 (fails twice), every=100 (one request in 100 fails), delay=50 (milliseconds a request), throw=0x200000; may be given often',
+      ).argParser(parseFault),
+    )
+    .addOption(
+      new Option('--source-retries <N>', 'how often a source that fails is asked again')
+        .argParser(parseWhole)
+        .default(DEFAULT_SOURCE_RETRIES),
     )
     .addOption(
       new Option('--pin <SPEC>', 'threads to CPUs, as vcpu=0,1;handler=1').argParser(parsePin),
@@ -197,11 +216,13 @@ async function run(image: string, flags: RunFlags): Promise<number> {
       strategy: flags.strategy,
       ...(flags.unit !== undefined && { unitBytes: flags.unit }),
       vcpus: flags.vcpus,
-      handlers: flags.handlers,
+      ...(flags.handlers !== undefined && { handlers: flags.handlers }),
       source: flags.source,
       network: flags.network ?? null,
       ...(flags.poison !== undefined && { poison: flags.poison }),
       onMemoryError: flags.onMemoryError,
+      failSource: flags.failSource ?? [],
+      sourceRetries: flags.sourceRetries,
       ...(flags.pin !== undefined && { pin: flags.pin }),
       ...(flags.param !== undefined && { params: flags.param }),
       timeoutSeconds: flags.timeout,
@@ -213,11 +234,27 @@ async function run(image: string, flags: RunFlags): Promise<number> {
   process.stdout.write(
     flags.json ? `${JSON.stringify(result, null, 2)}\n` : `${describeRun(result)}\n`,
   );
+  for (const option of withoutEffect(flags, result.delivery.used)) {
+    process.stderr.write(
+      `faultline: ${option} had no effect: delivery ${result.delivery.used} has no handlers\n`,
+    );
+  }
   if (result.error !== null) {
     const { message, hint } = result.error;
     process.stderr.write(`faultline: ${message}${hint === '' ? '' : `. ${hint}`}\n`);
   }
   return statusOfRun(result);
+}
+
+/** Options that were given and are about handlers, where there are none. */
+function withoutEffect({ handlers, pin }: RunFlags, used: DeliveryName): string[] {
+  if (DELIVERIES[used].handled) {
+    return [];
+  }
+  return [
+    ...(handlers === undefined ? [] : ['--handlers']),
+    ...(pin?.handler === undefined ? [] : ['--pin handler=']),
+  ];
 }
 
 function listGuests(): string {

@@ -39,6 +39,10 @@ function live<End>(
   prepare: () => () => End,
   post: (message: WorkerMessage<End>) => void,
 ): void {
+  const control = new WorkerControl(data.control);
+  if (control.stopping) {
+    return; // while this code was loaded: the machine may be gone
+  }
   const loop = prepare();
   if (data.cpu !== null) {
     pinCurrentThread(data.cpu);
@@ -47,8 +51,7 @@ function live<End>(
   (globalThis.gc as (options: object) => void)({ type: 'minor' });
   const collector = new GCProfiler();
   using perf = new ThreadPerfCounters(data.perf);
-  const control = new WorkerControl(data.control);
-  post({ type: 'ready', threadId: currentThreadId() });
+  post({ type: 'ready', threadId: currentThreadId(), descriptors: perf.descriptors });
   control.waitForStart();
 
   const heapBytes = getHeapStatistics().used_heap_size;

@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import type { HandlerEnd } from '../fault/handler-loop.js';
 import type { Installer } from '../fault/installer.js';
 import type { MemoryErrorCause, MemoryFailure } from '../fault/memory-error.js';
@@ -19,22 +20,61 @@ const CAUSES: Readonly<Record<MemoryErrorCause, string>> = {
 
 /** Why memory could not be filled beforehand; null if it was. */
 export function explainUnfilled(machine: Machine, unit: number | null): RunError | null {
-  return unit === null ? null : memoryError(machine, { unit, ...machine.installer.failure }, '');
+  return unit === null
+    ? null
+    : cutShort(machine, memoryError(machine, { unit, ...machine.installer.failure }, ''));
 }
 
 /** What went wrong in a crew that has ended, or null. */
 export function failureOf(machine: Machine, crew: Crew): RunError | null {
+  const error = crewFailure(machine, crew);
+  return error === null ? null : cutShort(machine, error);
+}
+
+/** The same error, unless the memory's file has been truncated, which is then its cause. */
+function cutShort({ memory }: Machine, error: RunError): RunError {
+  const { backing, layout } = memory;
+  if (
+    !backing.truncatable ||
+    backing.file.kind !== 'path' ||
+    !['guest', 'syscall', 'memory-error', 'shutdown'].includes(error.code) ||
+    error.message.includes(CAUSES.source)
+  ) {
+    return error;
+  }
+  const { path } = backing.file;
+  const { size } = fstatSync(layout.fd);
+  if (size >= layout.bytes) {
+    if (!error.message.includes('EFAULT')) {
+      return error;
+    }
+    const hint = `Another process may have cut ${path} short, if only for a moment, or its file system may be full.`;
+    return { ...error, hint: error.hint || hint };
+  }
+  return {
+    code: 'memory-error',
+    message: `${path} was cut short to ${size} bytes while the guest ran: ${error.message}`,
+    hint: 'Another process truncated it: let nobody else write to the file of --backing.',
+  };
+}
+
+function crewFailure(machine: Machine, crew: Crew): RunError | null {
   if (crew.failure !== null) {
     return asRunError(crew.failure);
   }
-  for (const { index, end } of crew.vcpuFinishes) {
-    const error = explainVcpuEnd(machine, index, end);
-    if (error !== null) {
-      return error;
-    }
-  }
-  for (const { end } of crew.handlerFinishes) {
-    const error = explainHandlerEnd(machine, end);
+  // The first to end is the cause; one that was told to stop may have ended badly on that account.
+  const ends = [
+    ...crew.vcpuFinishes.map(({ index, end, ended }) => ({
+      ended,
+      explain: () => explainVcpuEnd(machine, index, end),
+    })),
+    ...crew.handlerFinishes.map(({ end, ended }) => ({
+      ended,
+      explain: () => explainHandlerEnd(machine, end),
+    })),
+  ].sort((a, b) => a.ended - b.ended);
+  for (const { explain } of ends) {
+    const error = explain();
     if (error !== null) {
       return error;
     }
@@ -121,9 +161,14 @@ function memoryError(
   const { unitBytes, guestAddress } = machine.memory.layout;
   const gpa = failure.unit * unitBytes;
   const errno = failure.errno === 0 ? '' : ` (${errnoName(failure.errno)})`;
+  const tries = 1 + machine.config.sourceRetries;
+  const tried =
+    failure.cause === 'source' && tries > 1 && !machine.delivery.prefilled
+      ? `, tried ${tries} times`
+      : '';
   return {
     code: 'memory-error',
-    message: `${who}no contents for GPA ${hex(gpa)} (HVA ${hex(guestAddress + gpa)}): ${CAUSES[failure.cause]}${errno}`,
+    message: `${who}no contents for GPA ${hex(gpa)} (HVA ${hex(guestAddress + gpa)}): ${CAUSES[failure.cause]}${tried}${errno}`,
     hint: untold
       ? 'KVM emulates this access and would complete it with whatever bytes: no machine check can take its place.'
       : hintFor(machine, failure),

@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
-import { UsageError } from '../ffi/errors.js';
+import { scarcity, UnsupportedError, UsageError } from '../ffi/errors.js';
 import type { PrivilegeLevel } from '../kvm/registers.js';
 import { isElf, parseElf } from './elf-image.js';
 import { FLAT_ENTRY, GDT_ADDRESS } from './guest-physical-map.js';
@@ -55,6 +55,10 @@ export function loadImage(path: string): Image {
       throw error;
     }
     const { code } = error as NodeJS.ErrnoException;
+    const lack = scarcity(code);
+    if (lack !== null) {
+      throw new UnsupportedError(`image ${path} cannot be read (${code})`, lack, { cause: error });
+    }
     throw new UsageError(
       `image ${path} cannot be read (${code ?? 'unknown error'})`,
       'Name a bundled guest (faultline run --list) or the path of an image.',

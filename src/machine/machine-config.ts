@@ -5,6 +5,7 @@ import { UsageError } from '../ffi/errors.js';
 import type { BackingName } from '../memory/backing.js';
 import { findBacking } from '../memory/open-backing.js';
 import { formatSize } from '../memory/sizes.js';
+import { nameOfFault, type SourceFault } from '../source/faulty-source.js';
 import type { Network } from '../source/network-link.js';
 import { type ContentsSpec, DEFAULT_SEED } from '../source/open-source.js';
 import { DELIVERY_NAMES, type DeliveryName } from './delivery.js';
@@ -62,6 +63,13 @@ export interface RunOptions {
   readonly poison?: readonly number[];
   /** What becomes of a vCPU that touches memory which failed. Default `stop`. */
   readonly onMemoryError?: MemoryErrorPolicy;
+  /**
+   * How the source misbehaves while the guest runs, to exercise what is done about that. Pages that
+   * are brought in before that do not fail. Default: it does not.
+   */
+  readonly failSource?: readonly SourceFault[];
+  /** How often a source that fails is asked again, after a pause that doubles. Default 3. */
+  readonly sourceRetries?: number;
   readonly pin?: Pin;
   /** Parameters of the image, as text. */
   readonly params?: Readonly<Record<string, string>>;
@@ -106,6 +114,8 @@ export interface MachineConfig {
   readonly network: Network | null;
   readonly poison: readonly number[];
   readonly onMemoryError: MemoryErrorPolicy;
+  readonly failSource: readonly SourceFault[];
+  readonly sourceRetries: number;
   readonly pin: Pin;
   readonly params: Readonly<Record<string, string>>;
   readonly timeoutSeconds: number;
@@ -122,6 +132,8 @@ export const MEMORY_ERROR_POLICIES: readonly MemoryErrorPolicy[] = ['inject', 's
 export const STRATEGIES: readonly Strategy[] = ['no-slow-gup', 'no-uffd-wait'];
 export const MAX_VCPUS = 64;
 export const MAX_HANDLERS = 64;
+export const DEFAULT_SOURCE_RETRIES = 3;
+const MAX_SOURCE_RETRIES = 1000;
 /** Unless told otherwise: as fast as it goes is faster than a guest can take. */
 const DISCARD_BYTES_PER_SECOND = 64 * 2 ** 20;
 /** Neighbours of a fault: what fits into 64 MiB is refused by whoever knows the unit. */
@@ -159,6 +171,10 @@ export function completeConfig(options: RunOptions): MachineConfig {
   const discard = checkBackground('--discard', options.discard, DISCARD_BYTES_PER_SECOND);
   const prefetch = checkBackground('--prefetch', options.prefetch, null);
   const network = checkNetwork(options.network ?? null);
+  const failSource = options.failSource ?? [];
+  for (const fault of failSource) {
+    checkFault(fault, memoryBytes);
+  }
   const reserve = options.reserve ?? true;
   const refusal = whyRefused(backing, {
     ...(delivery !== 'auto' && { delivery }),
@@ -167,6 +183,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
     collapse,
     prefetch: prefetch !== null,
     network: network !== null,
+    failSource: failSource.length > 0,
     discard: discard !== null,
     poison: options.poison !== undefined && options.poison.length > 0,
     reserve,
@@ -210,6 +227,8 @@ export function completeConfig(options: RunOptions): MachineConfig {
       options.onMemoryError ?? 'stop',
       MEMORY_ERROR_POLICIES,
     ),
+    failSource,
+    sourceRetries: checkRetries(options.sourceRetries ?? DEFAULT_SOURCE_RETRIES),
     pin,
     params: options.params ?? {},
     timeoutSeconds,
@@ -283,6 +302,30 @@ export function checkNetwork(network: Network | null): Network | null {
     );
   }
   return { bitsPerSecond, latencyMicroseconds };
+}
+
+function checkFault(fault: SourceFault, memoryBytes: number): void {
+  const name = `--fail-source ${nameOfFault(fault)}`;
+  if ('address' in fault && !(fault.address >= 0 && fault.address < memoryBytes)) {
+    throw new UsageError(`${name} is no address of the guest's ${formatSize(memoryBytes)}`);
+  }
+  const counts =
+    fault.kind === 'every' ? [fault.requests, fault.times] : 'times' in fault ? [fault.times] : [];
+  if (counts.some((count) => count !== null && !(Number.isInteger(count) && count >= 1))) {
+    throw new UsageError(`${name} counts in whole numbers from 1 on`);
+  }
+  if (fault.kind === 'delay' && !(fault.milliseconds >= 0)) {
+    throw new UsageError(`${name} is not a number of milliseconds`);
+  }
+}
+
+function checkRetries(retries: number): number {
+  if (!Number.isInteger(retries) || retries < 0 || retries > MAX_SOURCE_RETRIES) {
+    throw new UsageError(
+      `--source-retries ${retries} is not a whole number from 0 to ${MAX_SOURCE_RETRIES}`,
+    );
+  }
+  return retries;
 }
 
 function within(flag: string, value: number, most: number): number {

@@ -134,6 +134,7 @@ export class Machine implements Disposable {
       unitBytes: config.unitBytes,
       prefetch: config.prefetch !== null,
       network: config.network !== null,
+      failSource: config.failSource.length > 0,
       discard: config.discard !== null,
       poison: config.poison.length > 0,
     });

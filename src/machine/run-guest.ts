@@ -2,6 +2,7 @@ import { errnoName } from '../ffi/errors.js';
 import { counterRow, FAULTS } from '../measure/counters.js';
 import { describeHost } from '../measure/host.js';
 import { perfEvents } from '../measure/perf-counters.js';
+import { nameOfFault } from '../source/faulty-source.js';
 import { nameOfSource, openSource } from '../source/open-source.js';
 import type { Judgement } from './bundled-guests.js';
 import { Crew } from './crew.js';
@@ -30,6 +31,7 @@ const PROGRESS_MILLISECONDS = 100;
 export async function runGuest(options: RunOptions): Promise<RunResult> {
   const config = completeConfig(options);
   const started = performance.now();
+  const host = describeHost(); // as long as there are descriptors for it
   const end = new AbortController();
   const callbacks = new Callbacks(end);
   const signal = options.signal ? AbortSignal.any([options.signal, end.signal]) : end.signal;
@@ -69,7 +71,14 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   const error = failure ?? cut.error ?? mismatchOf(judgement, verified, pages);
   const touched = error === null && judgement.visits !== null ? workload.pagesTouched : null;
 
-  const { image: _image, delivery: _delivery, source: _source, params: _params, ...kept } = config;
+  const {
+    image: _image,
+    delivery: _delivery,
+    source: _source,
+    failSource,
+    params: _params,
+    ...kept
+  } = config;
   return {
     schema: 'faultline.run/1',
     image: config.image,
@@ -78,6 +87,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     config: {
       ...kept,
       source: nameOfSource(config.source),
+      failSource: failSource.map(nameOfFault),
       uffds: 'one',
       params: machine.workload.parameters,
     },
@@ -96,11 +106,12 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
       poisoned: verified?.touchedAndPoisoned ?? null,
     },
     memoryErrors: memoryErrorsOf(crew),
+    source: machine.delivery.prefilled ? null : crew.source.tally,
     ...summarize(machine, crew, judgement, touched),
     startup: crew.startup,
     ...account.result(crew.choreFinishes),
     wallSeconds: seconds(),
-    host: describeHost(),
+    host,
   };
 }
 
@@ -110,7 +121,7 @@ async function runCrew(crew: Crew, cut: RunCut, onProgress: () => void): Promise
   cut.onCut = () => crew.nudge();
   const isCut = (): boolean => cut.error !== null;
   try {
-    await crew.launch(cut.goOn);
+    await crew.launch(cut.goOn, isCut);
     await crew.ready(isCut);
     if (!isCut() && crew.failure === null) {
       crew.control.start();

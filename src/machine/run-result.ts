@@ -6,6 +6,7 @@ import type { Percentiles } from '../measure/histogram.js';
 import type { HostDescription } from '../measure/host.js';
 import type { HugetlbReport } from '../memory/guest-memory.js';
 import type { HugetlbPool } from '../memory/hugetlb-pool.js';
+import type { SourceTally } from '../source/source-control.js';
 import type { Startup } from './crew.js';
 import type { DeliveryName, ReportedBy } from './delivery.js';
 import type { MachineConfig } from './machine-config.js';
@@ -27,7 +28,7 @@ export type RunOutcome =
 
 /** Why a run did not complete. */
 export interface RunError {
-  readonly code: ErrorReport['code'] | Exclude<RunOutcome, 'completed' | 'error'> | 'interrupted';
+  readonly code: ErrorReport['code'] | Exclude<RunOutcome, 'completed' | 'error'>;
   readonly message: string;
   readonly hint: string;
 }
@@ -103,8 +104,13 @@ export interface RunResult {
   readonly image: string;
   readonly outcome: RunOutcome;
   readonly error: RunError | null;
-  readonly config: Omit<MachineConfig, 'image' | 'delivery' | 'source' | 'params'> & {
+  readonly config: Omit<
+    MachineConfig,
+    'image' | 'delivery' | 'source' | 'failSource' | 'params'
+  > & {
     readonly source: string;
+    /** As given to `--fail-source`. */
+    readonly failSource: readonly string[];
     readonly uffds: 'one';
     readonly params: Readonly<Record<string, string | number>>;
   };
@@ -145,6 +151,8 @@ export interface RunResult {
     readonly neighbours: number;
     readonly outcomes: Readonly<Record<OutcomeName, number>>;
   };
+  /** Requests to the source that failed while the guest ran; null where none was made. */
+  readonly source: SourceTally | null;
   /** First accesses of pages as the guest's TSC saw them; null for an image that times none. */
   readonly latencyMicroseconds: Percentiles | null;
   /**
@@ -167,12 +175,13 @@ export interface RunResult {
   readonly hugePages: {
     /**
      * Bytes of the guest mapping that huge page table entries map (smaps): before the guest ran,
-     * when it had ended, and after `--collapse` had done the rest.
+     * when it had ended, and after `--collapse` had done the rest. Null where a run that failed could
+     * not look.
      */
     readonly mappedBytes: {
       readonly start: number;
-      readonly guestEnd: number;
-      readonly end: number;
+      readonly guestEnd: number | null;
+      readonly end: number | null;
     };
     /** Blocks of 2 MiB. */
     readonly collapsedWhileRunning: number;

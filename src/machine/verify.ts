@@ -1,4 +1,5 @@
-import { openAccess } from '../memory/guest-access.js';
+import { SyscallError } from '../ffi/errors.js';
+import { type GuestAccess, openAccess } from '../memory/guest-access.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import { MAPPED, MISSING, POISONED } from '../memory/page-states.js';
 import type { PageSource } from '../source/page-source.js';
@@ -64,8 +65,7 @@ export async function verifyMemory(
     if (state !== MAPPED || imagePages.has(page)) {
       continue;
     }
-    const { words, first } = access.view(page);
-    const wrong = (contents(page) ?? source).compare(page, words, first);
+    const wrong = firstWrong(access, page, contents(page) ?? source);
     pages++;
     if (wrong >= 0) {
       mismatched++;
@@ -82,4 +82,17 @@ export async function verifyMemory(
     mismatched,
     firstMismatch,
   };
+}
+
+/** The index of a page's first wrong word, or -1. A page that is not there any more is all wrong. */
+function firstWrong(access: GuestAccess, page: number, wanted: PageSource): number {
+  try {
+    const { words, first } = access.view(page);
+    return wanted.compare(page, words, first);
+  } catch (error) {
+    if (error instanceof SyscallError) {
+      return 0;
+    }
+    throw error;
+  }
 }

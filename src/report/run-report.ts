@@ -3,8 +3,10 @@ import { describeNetwork } from '../source/network-link.js';
 import { count, figure } from './figures.js';
 import { textList } from './table.js';
 
-function describeSource({ source, network }: RunResult['config']): string {
-  return network === null ? source : `${source} over a network of ${describeNetwork(network)}`;
+function describeSource({ source, network, failSource }: RunResult['config']): string {
+  const over = network === null ? '' : ` over a network of ${describeNetwork(network)}`;
+  const failing = failSource.length === 0 ? '' : `, made to fail (${failSource.join(', ')})`;
+  return `${source}${over}${failing}`;
 }
 
 const DONE: Readonly<Record<string, string>> = {
@@ -44,7 +46,7 @@ function describeMemory({
   }
   const { start, guestEnd, end } = hugePages.mappedBytes;
   const failures = Object.entries(hugePages.failures).map(([name, times]) => `${times} ${name}`);
-  if (start + guestEnd + end > 0 || failures.length > 0) {
+  if (guestEnd !== null && end !== null && (start + guestEnd + end > 0 || failures.length > 0)) {
     const size = (bytes: number): string => `${bytes / 2 ** 20} MiB`;
     const refused = failures.length === 0 ? '' : `; refused: ${failures.join(', ')}`;
     const text = `${size(start)} mapped by huge pages before, ${size(guestEnd)} when the guest had ended, ${size(end)} now${refused}`;
@@ -90,6 +92,14 @@ export function describeRun(result: RunResult): string {
       'faults',
       `${count(faults.count)}${outcomes === '' ? '' : ` (${outcomes})`}${faults.neighbours === 0 ? '' : `, and ${count(faults.neighbours)} neighbouring units`}`,
     ],
+    ...(result.source === null || result.source.retries + result.source.failures === 0
+      ? []
+      : ([
+          [
+            'source',
+            `asked again ${count(result.source.retries)} times, given up ${count(result.source.failures)} times`,
+          ],
+        ] satisfies [string, string][])),
     [
       'first access, µs',
       latency === null

@@ -135,6 +135,12 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
         if (accessClaimed(unit)) {
           return null;
         }
+        if (trap === null) {
+          return {
+            reason: 'failed',
+            detail: 'the guest touched memory that its file has no longer',
+          };
+        }
         if (!unaddressed(changes.sequence)) {
           return { reason: 'failed', detail: describeRunError(EFAULT, true) };
         }
@@ -153,6 +159,17 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
    */
   function accessClaimed(unit: number): boolean {
     try {
+      return tryAccess();
+    } finally {
+      if (states.publish(unit, MAPPED)) {
+        wake(unit, 1);
+      }
+    }
+  }
+
+  /** False: the page is not there, and the kernel, which does the copying, says so. */
+  function tryAccess(): boolean {
+    try {
       accessRam(page);
       return true;
     } catch (error) {
@@ -160,10 +177,6 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
         return false;
       }
       throw error;
-    } finally {
-      if (states.publish(unit, MAPPED)) {
-        wake(unit, 1);
-      }
     }
   }
 

@@ -37,13 +37,22 @@ t.test('each error has its code, name, hint and cause', async (t) => {
 });
 
 t.test('a failed call is named with its errno', async (t) => {
-  t.match(new SyscallError('mmap of 4096 bytes', constants.errno.ENOMEM, 'Ask for less.'), {
+  t.match(new SyscallError('mmap of 4096 bytes', constants.errno.EINVAL, 'Ask for less.'), {
     code: 'syscall',
-    message: 'mmap of 4096 bytes failed: ENOMEM',
+    message: 'mmap of 4096 bytes failed: EINVAL',
     call: 'mmap of 4096 bytes',
-    errno: constants.errno.ENOMEM,
+    errno: constants.errno.EINVAL,
     hint: 'Ask for less.',
   });
+});
+
+t.test('a call that failed for want of something is no fault of ours', async (t) => {
+  const { EMFILE, ENOMEM, EBADF } = constants.errno;
+  t.match(new SyscallError('eventfd', EMFILE), { code: 'unsupported', hint: /ulimit -n/ });
+  t.match(new SyscallError('mmap', ENOMEM, 'Less.'), { code: 'unsupported', hint: 'Less.' });
+  t.match(new SyscallError('read', EBADF), { code: 'syscall', hint: '' });
+  const error = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' });
+  t.match(reportOf(error), { code: 'unsupported', message: /too many/, hint: /ulimit -n/ });
 });
 
 t.test('a report is plain data that a worker can post', async (t) => {

@@ -42,6 +42,7 @@ for (const [flag, backing, wish, reason] of [
   ['--collapse', onDisk, { collapse: 'end' }, /anonymous memory and shmem/],
   ['--prefetch', BACKINGS.shmem, { prefetch: true, delivery: 'kernel' }, /beforehand/],
   ['--network', BACKINGS.shmem, { network: true, delivery: 'kernel' }, /beforehand/],
+  ['--fail-source', BACKINGS.shmem, { failSource: true, delivery: 'kernel' }, /beforehand/],
   ['--discard', BACKINGS.shmem, { discard: true, delivery: 'kernel' }, /nothing is trapped/],
   ['--discard', onDisk, { discard: true }, /nothing is trapped/],
   ['--no-reserve', BACKINGS.shmem, { reserve: false }, /only hugetlb/],
