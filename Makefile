@@ -18,7 +18,7 @@ WORKERS := vcpu/vcpu-worker fault/handler-worker fault/chore-worker
 BUNDLE := --bundle --platform=node --target=node20 --format=cjs --external:koffi --sourcemap \
 	--entry-names=[name] --out-extension:.js=.cjs --pure:bind --log-level=warning
 
-.PHONY: demo build test test-kvm soak-signals bench lint format readme guest-images clean
+.PHONY: demo build test test-kvm soak-signals fuzz bench lint format readme guest-images clean
 
 demo: build
 	@node $(DIST)/src/cli/main.js bench deliveries --pages 16384
@@ -77,6 +77,19 @@ test-kvm:
 # Signals at random moments, more of them than in `make test`.
 soak-signals: build .tap/.built
 	FAULTLINE_SIGNAL_RUNS=$${FAULTLINE_SIGNAL_RUNS:-200} node $(DIST)/test/failures/signals.test.js
+
+# Untrusted input, a hundred thousand cases of it; `make test` tries some thousands.
+CASES = 100000
+
+fuzz: build .tap/.built
+	@rm -f $(DIST)/fuzz.jsonl $(DIST)/fuzz-failed
+	@echo 'trying $(CASES) cases: some ten minutes'
+	@FAULTLINE_FUZZ_CASES=$(CASES) FAULTLINE_FUZZ_LOG=$(DIST)/fuzz.jsonl \
+	  $(NODE_BIN)/tap run --timeout=0 --reporter=$(REPORTER) --output-file=$(DIST)/fuzz.tap $(DIST)/test/fuzz/*.test.js \
+	  || touch $(DIST)/fuzz-failed
+	@if [ -e $(DIST)/fuzz-failed ]; then node $(DIST)/test/report.js $(DIST)/fuzz.tap; fi
+	@FAULTLINE_FUZZ_CASES=$(CASES) node $(DIST)/test/fuzz/summary.js $(DIST)/fuzz.jsonl
+	@if [ -e $(DIST)/fuzz-failed ]; then rm $(DIST)/fuzz-failed; exit 1; fi
 
 # Whole runs first, then the parts they are made of.
 bench: build

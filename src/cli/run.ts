@@ -13,6 +13,7 @@ import { runGuest } from '../machine/run-guest.js';
 import { BACKING_KINDS } from '../memory/backing.js';
 import { formatSize } from '../memory/sizes.js';
 import { describeRun } from '../report/run-report.js';
+import { consoleWriter } from './console-text.js';
 import { statusOfRun } from './exit-status.js';
 import { interruptible } from './interrupt.js';
 import {
@@ -29,7 +30,7 @@ import {
   parseWhole,
 } from './option-values.js';
 
-interface RunFlags {
+export interface RunFlags {
   readonly memory: number;
   readonly backing: NonNullable<RunOptions['backing']>;
   readonly reserve: boolean;
@@ -183,7 +184,7 @@ export function runCommand(): Command {
     .option('--list', 'lists the bundled guests and their parameters')
     .addHelpText(
       'after',
-      '\nExample:\n  faultline run touch --delivery exit --vcpus 4 --param order=random --json',
+      '\nWhat the guest writes to its serial port goes to stdout (with --json to stderr): byte for byte to a\nfile or pipe; on a terminal, control characters are shown as \\x1b.\n\nExample:\n  faultline run touch --delivery exit --vcpus 4 --param order=random --json',
     )
     .action(async (image: string | undefined, flags: RunFlags) => {
       if (flags.list) {
@@ -200,35 +201,42 @@ export function runCommand(): Command {
     });
 }
 
+/** What the command line asks for. */
+export function optionsOf(image: string, flags: RunFlags): RunOptions {
+  return {
+    image,
+    memoryBytes: flags.memory,
+    backing: flags.backing,
+    reserve: flags.reserve,
+    around: flags.around,
+    collapse: flags.collapse,
+    prefetch: flags.prefetch,
+    discard: flags.discard,
+    delivery: flags.delivery,
+    strategy: flags.strategy,
+    ...(flags.unit !== undefined && { unitBytes: flags.unit }),
+    vcpus: flags.vcpus,
+    ...(flags.handlers !== undefined && { handlers: flags.handlers }),
+    source: flags.source,
+    network: flags.network ?? null,
+    ...(flags.poison !== undefined && { poison: flags.poison }),
+    onMemoryError: flags.onMemoryError,
+    failSource: flags.failSource ?? [],
+    sourceRetries: flags.sourceRetries,
+    ...(flags.pin !== undefined && { pin: flags.pin }),
+    ...(flags.param !== undefined && { params: flags.param }),
+    timeoutSeconds: flags.timeout,
+    countKernelEvents: flags.count,
+  };
+}
+
 async function run(image: string, flags: RunFlags): Promise<number> {
   const console = flags.json ? process.stderr : process.stdout;
   const result = await interruptible((signal) =>
     runGuest({
-      image,
-      memoryBytes: flags.memory,
-      backing: flags.backing,
-      reserve: flags.reserve,
-      around: flags.around,
-      collapse: flags.collapse,
-      prefetch: flags.prefetch,
-      discard: flags.discard,
-      delivery: flags.delivery,
-      strategy: flags.strategy,
-      ...(flags.unit !== undefined && { unitBytes: flags.unit }),
-      vcpus: flags.vcpus,
-      ...(flags.handlers !== undefined && { handlers: flags.handlers }),
-      source: flags.source,
-      network: flags.network ?? null,
-      ...(flags.poison !== undefined && { poison: flags.poison }),
-      onMemoryError: flags.onMemoryError,
-      failSource: flags.failSource ?? [],
-      sourceRetries: flags.sourceRetries,
-      ...(flags.pin !== undefined && { pin: flags.pin }),
-      ...(flags.param !== undefined && { params: flags.param }),
-      timeoutSeconds: flags.timeout,
-      countKernelEvents: flags.count,
+      ...optionsOf(image, flags),
       signal,
-      onConsole: (text) => console.write(text),
+      onConsole: consoleWriter(console),
     }),
   );
   process.stdout.write(

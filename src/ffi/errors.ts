@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { inspect } from 'node:util';
 
 /**
  * What went wrong, for a program: `usage` (the arguments cannot be used), `unsupported` (this host
@@ -126,12 +127,18 @@ export function reportOf(error: unknown): ErrorReport {
   if (error instanceof FaultlineError) {
     return { code: error.code, message: error.message, hint: error.hint, stack: error.stack };
   }
-  if (!(error instanceof Error)) {
-    return { code: 'defect', message: String(error), hint: 'Please report it.', stack: undefined };
-  }
-  const { message, stack } = error;
-  const lack = LACKS[(error as NodeJS.ErrnoException).code ?? ''];
+  const lack =
+    error instanceof Error ? LACKS[(error as NodeJS.ErrnoException).code ?? ''] : undefined;
+  const message = error instanceof Error ? String(error.message) : describeThrown(error);
+  const stack = error instanceof Error ? error.stack : undefined;
   return lack === undefined
     ? { code: 'defect', message, hint: 'Please report it.', stack }
     : { code: 'unsupported', message, hint: lack, stack };
+}
+
+/** Anything at all, also what cannot be made a string of. */
+function describeThrown(thrown: unknown): string {
+  return Object(thrown) === thrown
+    ? inspect(thrown, { depth: 0, breakLength: Number.POSITIVE_INFINITY, customInspect: false })
+    : String(thrown);
 }

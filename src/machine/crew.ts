@@ -19,6 +19,7 @@ import { COUNTER_ROW_BYTES } from '../measure/counters.js';
 import { allocateHistograms } from '../measure/histogram.js';
 import { type PerfEvents, perfEvents } from '../measure/perf-counters.js';
 import { SharedSource } from '../source/shared-source.js';
+import { ConsoleFlow } from '../vcpu/console-flow.js';
 import type { VcpuWorkerData, VcpuWorkerEnd } from '../vcpu/vcpu-worker.js';
 import type { Machine } from './machine.js';
 import { checkThreadRoom, noThread } from './thread-room.js';
@@ -45,6 +46,9 @@ export interface Startup {
 const VCPU_WORKER = new URL('../workers/vcpu-worker.cjs', import.meta.url);
 const CHORE_WORKER = new URL('../workers/chore-worker.cjs', import.meta.url);
 const HANDLER_WORKER = new URL('../workers/handler-worker.cjs', import.meta.url);
+
+/** Does not throw. The guest waits with more while what it returns is not fulfilled. */
+type ConsoleReader = (text: string, vcpu: number) => void | Promise<void>;
 
 /** One worker thread, as the main thread follows it. */
 class CrewMember<End> {
@@ -106,12 +110,13 @@ export class Crew {
   private readonly pages: readonly RunPage[];
   /** What the workers bring pages in from. */
   readonly source: SharedSource;
-  private readonly onConsole: (text: string, vcpu: number) => void;
+  private readonly onConsole: ConsoleReader;
+  private readonly consoleFlow = new ConsoleFlow();
   private readonly changes = new EventEmitter();
   private launched = { at: 0, bytes: 0 };
 
   /** Describes the threads; {@link launch} starts them. */
-  constructor(machine: Machine, perf: PerfEvents, onConsole: (text: string, vcpu: number) => void) {
+  constructor(machine: Machine, perf: PerfEvents, onConsole: ConsoleReader) {
     this.machine = machine;
     this.onConsole = onConsole;
     setFlagsFromString('--expose-gc'); // for the workers: see run-worker.ts
@@ -146,6 +151,7 @@ export class Crew {
         runPageBytes: vcpu.runPage.bytes,
         trap: machine.trap,
         machineChecks: machine.machineChecks,
+        consoleFlow: this.consoleFlow.buffer,
         row: index,
         cpu: pinned(config.pin.vcpu, index),
       };
@@ -323,7 +329,7 @@ export class Crew {
           member.descriptors = message.descriptors;
           break;
         case 'console':
-          this.onConsole(message.text, member.index);
+          void this.passOn(message.text, member.index);
           return;
         case 'finished':
           member.finish = message;
@@ -355,6 +361,11 @@ export class Crew {
       }
       this.nudge();
     });
+  }
+
+  private async passOn(text: string, vcpu: number): Promise<void> {
+    await this.onConsole(text, vcpu);
+    this.consoleFlow.received(text.length);
   }
 
   /** Threads that have been started and are not ready yet. */

@@ -109,7 +109,7 @@ function explainVcpuEnd(
       return {
         code: 'shutdown',
         message: `vCPU ${index} shut down (triple fault) ${whereabouts(machine, index)}`,
-        hint: shutdownHint(machine, memoryErrors),
+        hint: hintForShutdown(machine, memoryErrors),
       };
     case 'memory-error':
       return memoryError(
@@ -127,13 +127,19 @@ function explainVcpuEnd(
   }
 }
 
-function shutdownHint({ delivery, image }: Machine, memoryErrors: number): string {
+/** KVM itself reads what a CPU needs to deliver an exception, and takes it for absent if it traps. */
+function hintForShutdown({ delivery, image }: Machine, memoryErrors: number): string {
   if (memoryErrors > 0) {
     return 'A machine check had told it of memory that failed: a guest without a handler for vector 18 (or with CR4.MCE clear) shuts down.';
   }
-  return delivery.trapped && image.mode === 'long' && image.note === null
-    ? 'If it runs under --delivery handler, a table of its own that the CPU reads (page tables, GDT, IDT, TSS) was missing: under shadow paging these must be resident for exit delivery.'
-    : '';
+  if (!delivery.trapped || image.note !== null) {
+    return '';
+  }
+  const tables =
+    image.mode === 'long'
+      ? 'a table of its own that the CPU reads (page tables, GDT, IDT, TSS), or the stack of a handler, was missing: under shadow paging these'
+      : 'the interrupt vectors (GPA 0 to 0x3ff), or the stack, were missing at an exception: these';
+  return `If it runs under --delivery handler, ${tables} must be resident for exit delivery.`;
 }
 
 /** Why a handler ended before it was told to, or null. */

@@ -82,8 +82,11 @@ export interface RunOptions {
   readonly countKernelEvents?: boolean;
   /** Ends the run early: vCPUs are stopped, the result says `interrupted`. */
   readonly signal?: AbortSignal;
-  /** Receives what the guest writes to its serial port, line by line. */
-  readonly onConsole?: (text: string, vcpu: number) => void;
+  /**
+   * Receives what the guest writes to its serial port, line by line, one character for each byte. A
+   * guest that writes much waits while promises returned here are not fulfilled; the run's end does not.
+   */
+  readonly onConsole?: (text: string, vcpu: number) => void | Promise<void>;
   /** Called about ten times a second. */
   readonly onProgress?: (progress: Progress) => void;
 }

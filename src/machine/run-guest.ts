@@ -44,7 +44,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   const account = new MemoryAccount(machine);
   const events = perfEvents(config.countKernelEvents);
   const crew = new Crew(machine, events, (text, vcpu) =>
-    callbacks.call(() => options.onConsole?.(text, vcpu)),
+    callbacks.wait(() => options.onConsole?.(text, vcpu)),
   );
   const seconds = (): number => (performance.now() - started) / 1000;
   const pages = machine.workload.pagesTouched;
@@ -147,9 +147,22 @@ class Callbacks {
     try {
       callback();
     } catch (error) {
-      this.thrown ??= { error };
-      this.end.abort();
+      this.fail(error);
     }
+  }
+
+  /** The same of a callback that may take its time. */
+  async wait(callback: () => void | Promise<void>): Promise<void> {
+    try {
+      await callback();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  private fail(error: unknown): void {
+    this.thrown ??= { error };
+    this.end.abort();
   }
 }
 

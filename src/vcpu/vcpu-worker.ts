@@ -19,6 +19,7 @@ import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import type { Trap } from '../memory/trap.js';
 import { openRehearsalSource, openSource, type SourceSpec } from '../source/open-source.js';
 import { KVM_RUN } from '../uapi/kvm.js';
+import { ConsoleFlow } from './console-flow.js';
 import { createGuestPorts } from './guest-ports.js';
 import { createMemoryErrors, type MemoryErrorRecord } from './memory-errors.js';
 import { createRunLoop, type VcpuEnd } from './run-loop.js';
@@ -37,6 +38,8 @@ export interface VcpuWorkerData extends WorkerData {
   readonly machineChecks: MachineCheckVendor | null;
   /** This thread's row in `counters` and histograms in `histograms`. */
   readonly row: number;
+  /** Of a {@link ConsoleFlow}. */
+  readonly consoleFlow: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
   readonly histograms: SharedArrayBuffer;
 }
@@ -79,8 +82,10 @@ function prepare(): () => VcpuWorkerEnd {
   const memoryErrors = createMemoryErrors(vcpu, data.machineChecks, memory);
   const page = new RunPage(data.runPageAddress, data.runPageBytes);
   const control = new WorkerControl(data.control);
+  const flow = new ConsoleFlow(data.consoleFlow);
   const ports = createGuestPorts((text) => {
     parentPort?.postMessage({ type: 'console', text } satisfies ConsoleMessage);
+    flow.sent(text.length, () => control.stopping);
   });
   const run = createRunLoop({
     enter: () => ioctl(vcpu, KVM_RUN, 0),

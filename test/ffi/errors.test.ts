@@ -73,7 +73,15 @@ t.test('whatever is not ours is a defect', async (t) => {
     message: 'x is not a function',
     stack: /TypeError/,
   });
-  for (const thrown of ['text', 7, null, undefined, { code: 'usage' }]) {
+  for (const thrown of ['text', 7, null, undefined]) {
     t.match(reportOf(thrown), { code: 'defect', message: String(thrown), stack: undefined });
+  }
+});
+
+t.test('anything can be thrown, also what cannot be made a string of', async (t) => {
+  for (const thrown of [Object.create(null), { toString: false }, { code: 'usage' }, Symbol('s')]) {
+    const { code, message } = reportOf(thrown);
+    t.equal(code, 'defect');
+    t.match(message, /^(\[Object: null prototype\] \{\}|\{ .* \}|Symbol\(s\))$/);
   }
 });
