@@ -44,7 +44,7 @@ function describeInternalError(page: RunPage): string {
 /** One sentence for a KVM_RUN that failed. */
 export function describeRunError(error: number, trapped: boolean): string {
   if (error === constants.errno.EFAULT && trapped) {
-    return 'KVM_RUN failed with EFAULT and gave no address: a missing page had lost its trap marker';
+    return 'KVM_RUN failed with EFAULT and gave no address: a missing page had lost its trap marker, or somebody has write-protected a page that the guest wrote to';
   }
   return `KVM_RUN failed with ${errnoName(error)}`;
 }
