@@ -75,7 +75,7 @@ for (const [how, end] of Object.entries({
   'process.exit': 'process.exit(0);',
   'nothing left to do': '',
 })) {
-  t.test(`a process that ends by ${how} has its changes undone`, { timeout: 20_000 }, async (t) => {
+  t.test(`a process that ends by ${how} has its changes undone`, { timeout: 60_000 }, async (t) => {
     t.strictSame(await killed(t, end), ['one', 'never']);
   });
 }
