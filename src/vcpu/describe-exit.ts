@@ -37,7 +37,7 @@ function describeInternalError(page: RunPage): string {
   const code = page.u8.subarray(offset.insn_bytes, offset.insn_bytes + size);
   const hex = Array.from(code, (byte) => byte.toString(16).padStart(2, '0')).join(' ');
   return hex === ''
-    ? 'KVM could not emulate an instruction of the guest (KVM_EXIT_INTERNAL_ERROR); its code may not be resident'
+    ? 'KVM could not emulate an instruction of the guest (KVM_EXIT_INTERNAL_ERROR); its code may not be resident, and code that KVM emulates must be: try --delivery handler, in which KVM waits for it'
     : `KVM could not emulate an instruction of the guest (KVM_EXIT_INTERNAL_ERROR): bytes ${hex}`;
 }
 
