@@ -136,17 +136,18 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
    * and the kernel has dropped the page's entry there (shmem mapped private).
    */
   function accessClaimed(unit: number): boolean {
+    let accessed = true;
     try {
       accessRam(page);
-      return true;
     } catch (error) {
-      if (error instanceof SyscallError && error.errno === EFAULT) {
-        return false;
+      if (!(error instanceof SyscallError) || error.errno !== EFAULT) {
+        throw error;
       }
-      throw error;
+      accessed = false;
     } finally {
       states.publish(unit, MAPPED);
     }
+    return accessed;
   }
 
   function count(outcome: Outcome): void {
