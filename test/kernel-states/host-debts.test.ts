@@ -3,8 +3,18 @@ import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, watch, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { changeKnob, withKnob, withKnobs } from '../support/host-knobs.js';
+import { HUGE_PAGE_BYTES } from '../../src/memory/sizes.js';
+import {
+  changeKnob,
+  hugetlbSkip,
+  leavesHostAlone,
+  poolKnob,
+  readKnob,
+  withKnob,
+  withKnobs,
+} from '../support/host-knobs.js';
 import { openDescriptors } from '../support/leaks.js';
 
 const SUPPORT = new URL('../support/host-knobs.js', import.meta.url).href;
@@ -79,3 +89,28 @@ for (const [how, end] of Object.entries({
     t.strictSame(await killed(t, end), ['one', 'never']);
   });
 }
+
+const PAGES = 2;
+const skip = await hugetlbSkip(HUGE_PAGE_BYTES, PAGES);
+
+t.test(
+  'a hugetlb pool shrinks again when its process is killed',
+  { skip, timeout: 60_000 },
+  async (t) => {
+    const knob = poolKnob(HUGE_PAGE_BYTES);
+    await leavesHostAlone(async (t) => {
+      const before = Number(readKnob(knob));
+      const code = `
+      import { growHugetlbPool, readKnob } from '${SUPPORT}';
+      growHugetlbPool(${HUGE_PAGE_BYTES}, ${PAGES});
+      process.stdout.write(readKnob('${knob}'));
+      process.kill(process.pid, 'SIGKILL');`;
+      const { signal, stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', code]);
+      t.equal(signal, 'SIGKILL');
+      t.ok(Number(String(stdout)) >= PAGES, 'it had grown');
+      while (Number(readKnob(knob)) !== before) {
+        await setTimeout(10); // sysfs tells nobody; the test has a deadline
+      }
+    })(t);
+  },
+);

@@ -1,14 +1,16 @@
 /** What KVM_RUN says, with a real vCPU, when memory or signals are not what they should be. */
 import { constants } from 'node:os';
 import t from 'tap';
+import { createHandlerLoop } from '../../src/fault/handler-loop.js';
 import { INSTALLED, MEMORY_ERROR, PRESENT } from '../../src/fault/outcome.js';
+import { WorkerControl } from '../../src/fault/worker-control.js';
 import { fallocate, munmap, syscall } from '../../src/ffi/libc.js';
 import { ScratchPage } from '../../src/ffi/scratch.js';
 import { currentThreadId } from '../../src/ffi/thread.js';
 import { chooseDelivery } from '../../src/machine/delivery.js';
 import { fillMissing } from '../../src/machine/fill-missing.js';
 import { STRATEGIES } from '../../src/machine/machine-config.js';
-import { NEIGHBOURS } from '../../src/measure/counters.js';
+import { NEIGHBOURS, SYSCALLS } from '../../src/measure/counters.js';
 import { BACKINGS, fileBacking } from '../../src/memory/backing.js';
 import { MAPPED, MISSING, POISONED } from '../../src/memory/page-states.js';
 import type { PageSource } from '../../src/source/page-source.js';
@@ -148,6 +150,26 @@ t.test('a unit before which others were mapped is brought in alone', options, as
   t.strictSame([...states.words].slice(3), [MISSING, MAPPED, MAPPED, MAPPED, MAPPED]);
   t.equal(trap.counters[NEIGHBOURS], 3);
   t.equal(new GuestPages(layout).unit(7), 'source');
+});
+
+t.test('a handler that is told to stop before it begins touches nothing', options, async (t) => {
+  using trap = new TrappedMemory('handler');
+  const control = new WorkerControl();
+  const resolver = trap.resolver({ caller: 'handler', sleepers: true });
+  const { counters, timing, memory } = trap;
+  const loop = createHandlerLoop({
+    memory: memory.layout,
+    uffd: -1, // closed by now
+    stopEvent: -1,
+    resolver,
+    control,
+    counters,
+    timing,
+  });
+  control.stop();
+  t.strictSame(loop(), { reason: 'stopped' });
+  t.equal(counters[SYSCALLS], 0);
+  t.equal(memory.states.count(MISSING), 16);
 });
 
 t.test('auto: memory that userfaultfd does not take is left to the kernel', async (t) => {
