@@ -5,7 +5,12 @@ import { ScratchPage } from '../ffi/scratch.js';
 import { FAULTS, FIRST_OUTCOME, SYSCALLS } from '../measure/counters.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { POLLIN, pollfd } from '../uapi/fcntl.js';
-import { UFFD_EVENT_PAGEFAULT, uffd_msg, uffd_msg_pagefault } from '../uapi/userfaultfd.js';
+import {
+  UFFD_EVENT_PAGEFAULT,
+  UFFD_PAGEFAULT_FLAG_WP,
+  uffd_msg,
+  uffd_msg_pagefault,
+} from '../uapi/userfaultfd.js';
 import type { FaultTiming } from './fault-timing.js';
 import { MEMORY_ERROR, RETRIED } from './outcome.js';
 import type { Resolver } from './resolver.js';
@@ -54,6 +59,10 @@ export function createHandlerLoop(options: HandlerLoopOptions): () => HandlerEnd
   function handle(message: number): boolean {
     if (u8[message] !== UFFD_EVENT_PAGEFAULT) {
       throw new DefectError(`userfaultfd sent event ${u8[message]}, which was not asked for`);
+    }
+    if ((u32[(message + uffd_msg_pagefault.offset.flags) >> 2]! & UFFD_PAGEFAULT_FLAG_WP) !== 0) {
+      // Its page is there: woken, the writer would ask again, for ever.
+      throw new DefectError('the guest wrote to a page that somebody has write-protected');
     }
     const word = (message + uffd_msg_pagefault.offset.address) >> 2;
     const offset = u32[word]! + u32[word + 1]! * 0x1_0000_0000 - guestAddress;

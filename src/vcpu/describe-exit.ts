@@ -37,14 +37,14 @@ function describeInternalError(page: RunPage): string {
   const code = page.u8.subarray(offset.insn_bytes, offset.insn_bytes + size);
   const hex = Array.from(code, (byte) => byte.toString(16).padStart(2, '0')).join(' ');
   return hex === ''
-    ? 'KVM could not emulate an instruction of the guest (KVM_EXIT_INTERNAL_ERROR); its code may not be resident'
+    ? 'KVM could not emulate an instruction of the guest (KVM_EXIT_INTERNAL_ERROR); its code may not be resident, and code that KVM emulates must be: try --delivery handler, in which KVM waits for it'
     : `KVM could not emulate an instruction of the guest (KVM_EXIT_INTERNAL_ERROR): bytes ${hex}`;
 }
 
 /** One sentence for a KVM_RUN that failed. */
 export function describeRunError(error: number, trapped: boolean): string {
   if (error === constants.errno.EFAULT && trapped) {
-    return 'KVM_RUN failed with EFAULT and gave no address: a missing page had lost its trap marker';
+    return 'KVM_RUN failed with EFAULT and gave no address: a missing page had lost its trap marker, or somebody has write-protected a page that the guest wrote to';
   }
   return `KVM_RUN failed with ${errnoName(error)}`;
 }

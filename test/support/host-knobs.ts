@@ -1,11 +1,12 @@
 /**
- * Settings of the host that tests change: put back when the test is done, also when it fails or its
- * process is told to end.
+ * Settings of the host that tests change: put back when the test is done, also when it fails, and by
+ * another process when its own is killed (see host-debts.ts).
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Test } from 'tap';
 import { readHugetlbPool } from '../../src/memory/hugetlb-pool.js';
 import { rootSkip } from './host.js';
+import { owe, quoted } from './host-debts.js';
 
 const HUGETLB = '/sys/kernel/mm/hugepages';
 const THP = '/sys/kernel/mm/transparent_hugepage';
@@ -13,27 +14,28 @@ export const KHUGEPAGED = `${THP}/khugepaged`;
 export const THP_ENABLED = `${THP}/enabled`;
 export const SHMEM_ENABLED = `${THP}/shmem_enabled`;
 
-/** Undo of what is changed at the moment, the latest last. */
-const changed: (() => void)[] = [];
-
-function restoreAll(): void {
-  for (const restore of changed.splice(0).reverse()) {
-    restore();
-  }
-}
-
-process.on('exit', restoreAll);
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(signal, () => {
-    restoreAll();
-    process.exit(1);
-  });
-}
-
 /** What a knob is set to: the word in brackets of a choice, else all of it. */
 export function readKnob(path: string): string {
   const text = readFileSync(path, 'utf8').trim();
   return /\[(.+)\]/.exec(text)?.[1] ?? text;
+}
+
+/**
+ * Sets a knob.
+ *
+ * @returns what sets it back, once
+ * @throws when it does not take the value; it is then as it was
+ */
+export function changeKnob(path: string, value: string | number): () => void {
+  const before = readKnob(path);
+  const restore = owe(() => set(path, before), `echo ${quoted(before)} > ${quoted(path)}`);
+  try {
+    set(path, String(value));
+    return restore;
+  } catch (error) {
+    restore();
+    throw error;
+  }
 }
 
 /**
@@ -46,18 +48,11 @@ export async function withKnob<Result>(
   value: string | number,
   body: () => Promise<Result> | Result,
 ): Promise<Result> {
-  const before = readKnob(path);
-  const restore = (): void => set(path, before);
-  changed.push(restore);
+  const restore = changeKnob(path, value);
   try {
-    set(path, String(value));
     return await body();
   } finally {
-    const at = changed.indexOf(restore);
-    if (at >= 0) {
-      changed.splice(at, 1);
-      restore();
-    }
+    restore();
   }
 }
 
@@ -88,16 +83,28 @@ export function poolKnob(pageBytes: number): string {
 }
 
 /**
- * With at least `pages` free, unreserved pages in a hugetlb pool. Skip with {@link hugetlbSkip}
- * where they cannot be had.
+ * Makes sure of at least `pages` free, unreserved pages in a hugetlb pool.
+ *
+ * @returns what gives them back, once
+ * @throws where they cannot be had
  */
-export function withHugetlbPages<Result>(
+export function growHugetlbPool(pageBytes: number, pages: number): () => void {
+  const { total, free, reserved } = readHugetlbPool(pageBytes)!;
+  return changeKnob(poolKnob(pageBytes), Math.max(total, total + pages - (free - reserved)));
+}
+
+/** The same for as long as `body` takes. Skip with {@link hugetlbSkip} where they cannot be had. */
+export async function withHugetlbPages<Result>(
   pageBytes: number,
   pages: number,
   body: () => Promise<Result> | Result,
 ): Promise<Result> {
-  const { total, free, reserved } = readHugetlbPool(pageBytes)!;
-  return withKnob(poolKnob(pageBytes), Math.max(total, total + pages - (free - reserved)), body);
+  const restore = growHugetlbPool(pageBytes, pages);
+  try {
+    return await body();
+  } finally {
+    restore();
+  }
 }
 
 /** Why that many hugetlb pages cannot be had here, or false: it is tried. */

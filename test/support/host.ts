@@ -1,6 +1,7 @@
 /** What this machine has, for tests that need it: a reason to skip, or false. */
 import { closeSync, openSync } from 'node:fs';
 import { totalmem } from 'node:os';
+import { describeHost } from '../../src/measure/host.js';
 import { Userfaultfd } from '../../src/uffd/userfaultfd.js';
 
 /** Why `/dev/kvm` cannot be used here, or false. */
@@ -11,6 +12,11 @@ export function kvmSkip(): string | false {
   } catch (error) {
     return `needs /dev/kvm: ${(error as Error).message}`;
   }
+}
+
+/** Why KVM here does not emulate a guest at CPL0, as it does under shadow paging; or false. */
+export function shadowSkip(): string | false {
+  return describeHost().paging === 'shadow' ? false : 'needs a KVM with shadow paging';
 }
 
 /** Why this is not root, or false. */

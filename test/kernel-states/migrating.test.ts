@@ -1,0 +1,194 @@
+/** Pages that the kernel moves to other frames (compaction) after they were brought in, or meanwhile. */
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import t from 'tap';
+import { MEMORY_ERROR, POPULATED, PRESENT } from '../../src/fault/outcome.js';
+import { STRATEGIES } from '../../src/machine/machine-config.js';
+import { runGuest } from '../../src/machine/run-guest.js';
+import { BACKINGS } from '../../src/memory/backing.js';
+import { MAPPED, MISSING } from '../../src/memory/page-states.js';
+import { PAGE_IS_SWAPPED } from '../../src/uapi/pagemap.js';
+import { UFFD_FEATURE_POISON } from '../../src/uapi/userfaultfd.js';
+import { compact, compactionSkip, makeHoles, pageFrames } from '../support/compaction.js';
+import { findGuestMemory } from '../support/found-memory.js';
+import { GuestPages } from '../support/guest-pages.js';
+import { kvmSkip } from '../support/host.js';
+import { PageScan, scanSkip } from '../support/page-scan.js';
+import { FIRST_PAGE, GuestCode, SteppedGuest } from '../support/stepped-guest.js';
+import { vmstat } from '../support/swap.js';
+import { PAGE, TrappedMemory } from '../support/trapped-memory.js';
+
+t.setTimeout(300_000);
+const skip = compactionSkip() || scanSkip(UFFD_FEATURE_POISON);
+const options = { skip, timeout: 60_000 };
+const withVcpu = { ...options, skip: kvmSkip() || skip };
+const KINDS = ['anon-private', 'shmem'] as const;
+/** Compaction decides by itself what it moves: how often it may move nothing of ours. */
+const ATTEMPTS = 20;
+
+const TOUCHED = Array.from({ length: 100 }, (_, index) => FIRST_PAGE + index);
+
+for (const backing of KINDS) {
+  for (const strategy of STRATEGIES) {
+    t.test(
+      `${backing}, ${strategy}: KVM follows pages that move, and nothing exits`,
+      withVcpu,
+      async (t) => {
+        const code = new GuestCode();
+        for (const page of TOUCHED) {
+          code.read(page * PAGE);
+        }
+        code.step();
+        for (const page of TOUCHED) {
+          code.read(page * PAGE + 4);
+        }
+        code.exit();
+        let moved = 0;
+        for (let attempt = 0; attempt < ATTEMPTS && moved === 0; attempt++) {
+          const guest = new SteppedGuest(t, code, { backing, delivery: 'exit', strategy });
+          using _holes = makeHoles();
+          const { end, seen } = guest.run([
+            () => {
+              const frames = (): number[] => pageFrames(guest.address(FIRST_PAGE), TOUCHED.length);
+              const before = frames();
+              compact();
+              moved = frames().filter((frame, index) => frame !== before[index]).length;
+            },
+          ]);
+          t.strictSame(end, { reason: 'exited', code: 0 });
+          t.strictSame(
+            seen,
+            [0, 1].flatMap((word) => TOUCHED.map((page) => guest.word(page, word))),
+          );
+          const { faults, installed } = guest.counts;
+          t.match({ faults, installed }, { faults: TOUCHED.length, installed: TOUCHED.length });
+          guest.machine.close();
+        }
+        t.ok(moved > 0, `${moved} of the pages that it had touched were in another frame`);
+        t.comment(`/proc/self/pagemap: ${moved} pages have another frame`);
+      },
+    );
+  }
+}
+
+/** Compacts while `body` runs. */
+async function underCompaction<Result>(body: () => Promise<Result> | Result): Promise<Result> {
+  const stop = new Int32Array(new SharedArrayBuffer(4));
+  const thread = new URL('../support/compacting-thread.js', import.meta.url);
+  const worker = new Worker(thread, { workerData: stop.buffer });
+  await once(worker, 'message');
+  try {
+    return await body();
+  } finally {
+    const ended = once(worker, 'message');
+    Atomics.store(stop, 0, 1);
+    await ended;
+    await worker.terminate();
+  }
+}
+
+for (const backing of KINDS) {
+  for (const delivery of ['exit', 'handler'] as const) {
+    for (const strategy of STRATEGIES) {
+      t.test(
+        `${backing}, ${delivery}, ${strategy}: memory is compacted while vCPUs fault`,
+        withVcpu,
+        async (t) => {
+          let before: number[] = [];
+          let moved = 0;
+          const migrated = vmstat('pgmigrate_success');
+          const result = await underCompaction(() => {
+            const run = runGuest({
+              image: 'touch',
+              memoryBytes: 16 * 2 ** 20,
+              backing,
+              delivery,
+              strategy,
+              vcpus: 2,
+              params: { passes: '50', order: 'random', write: '50' },
+              countKernelEvents: false,
+              timeoutSeconds: 60,
+              onProgress: () => {
+                const frames = pageFrames(guestAddress, bytes / PAGE);
+                const other = frames.filter(
+                  (frame, page) => before[page] && frame && frame !== before[page],
+                );
+                moved += other.length;
+                before = frames;
+              },
+            });
+            run.catch(() => undefined);
+            const { guestAddress, bytes } = findGuestMemory();
+            return run;
+          });
+          t.match(result, { outcome: 'completed', error: null });
+          t.match(result.pages, { touched: 3584, verified: 3584, mismatched: 0 });
+          t.ok(vmstat('pgmigrate_success') > migrated, 'pages were migrated');
+          t.comment(
+            `${moved} pages of the guest were seen to move; outcomes ${JSON.stringify(result.faults.outcomes)}`,
+          );
+        },
+      );
+    }
+  }
+}
+
+const UNITS = 2048;
+/** What compaction moves of memory it moves at once: then there is nothing to be met any more. */
+const LOOK_MILLISECONDS = 1000;
+
+/**
+ * Looks for migration entries in mapped memory, and calls back at once for each page that has one,
+ * until enough have been met. Returns how many.
+ */
+async function eachMoving(
+  kind: (typeof KINDS)[number],
+  enough: number,
+  visit: (trap: TrappedMemory, unit: number, met: number) => void,
+): Promise<number> {
+  let met = 0;
+  await underCompaction(() => {
+    for (let attempt = 0; attempt < ATTEMPTS && met < enough; attempt++) {
+      using trap = new TrappedMemory('exit', UNITS, PAGE, BACKINGS[kind]);
+      const holes = makeHoles();
+      const { resolve } = trap.resolver();
+      for (let unit = 0; unit < UNITS; unit++) {
+        resolve(unit);
+      }
+      holes.close();
+      using scan = new PageScan(trap.guestAddress(0), UNITS);
+      const until = performance.now() + LOOK_MILLISECONDS;
+      while (met < enough && performance.now() < until) {
+        const { page } = scan.first(PAGE_IS_SWAPPED);
+        if (page >= 0) {
+          visit(trap, page, met++);
+        }
+      }
+    }
+  });
+  return met;
+}
+
+for (const kind of KINDS) {
+  for (const strategy of STRATEGIES) {
+    t.test(`${kind}, ${strategy}: a page that exits while it moves`, options, async (t) => {
+      t.comment('the kernel waits for the end of a migration: the resolver is asked directly');
+      const met = await eachMoving(kind, 4, (trap, unit, met) => {
+        const { resolve, failure } = trap.resolver({ strategy });
+        const { states, layout } = trap.memory;
+        if (met % 2 === 0) {
+          states.words[unit] = MISSING; // as if somebody else had brought it in
+          t.equal(resolve(unit), PRESENT, 'EEXIST');
+        } else {
+          t.equal(resolve(unit), PRESENT, 'the first exit makes no call');
+          t.equal(resolve(unit), strategy === 'no-slow-gup' ? POPULATED : MEMORY_ERROR);
+          t.equal(failure.cause, strategy === 'no-slow-gup' ? 'source' : 'repeated');
+        }
+        t.equal(states.stateOf(unit), MAPPED);
+        t.equal(new GuestPages(layout).page(unit), 'source');
+      });
+      t.ok(met >= 2, `met ${met} pages under migration`);
+      t.comment(`PAGEMAP_SCAN said ${met} times that a mapped page was SWAPPED: a migration entry`);
+    });
+  }
+}

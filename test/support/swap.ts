@@ -1,0 +1,59 @@
+/** A swap device for as long as a test takes, and what has become of pages that were swapped out. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { rootSkip } from './host.js';
+import { owe } from './host-debts.js';
+
+const CONTROL = '/sys/class/zram-control';
+const TOOLS = ['mkswap', 'swapon', 'swapoff'];
+
+/** Why there can be no compressed swap in memory here, or false. */
+export function swapSkip(): string | false {
+  if (!existsSync(CONTROL)) {
+    return 'needs zram (CONFIG_ZRAM, or its module loaded)';
+  }
+  const missing = TOOLS.find((tool) => spawnSync(tool, ['--version']).error !== undefined);
+  return rootSkip() || (missing === undefined ? false : `needs ${missing} (util-linux)`);
+}
+
+/**
+ * Swaps to a zram device of its own while `body` runs. Afterwards, also when this process is killed,
+ * there is neither the swap nor the device.
+ */
+export async function withSwap<Result>(
+  bytes: number,
+  body: () => Promise<Result> | Result,
+): Promise<Result> {
+  const number = readFileSync(`${CONTROL}/hot_add`, 'utf8').trim(); // which makes the device
+  const device = `/dev/zram${number}`;
+  const remove = (): void => {
+    if (readFileSync('/proc/swaps', 'utf8').includes(device)) {
+      run('swapoff', device);
+    }
+    writeFileSync(`${CONTROL}/hot_remove`, number);
+  };
+  const restore = owe(remove, `swapoff ${device}; echo ${number} > ${CONTROL}/hot_remove`);
+  try {
+    writeFileSync(`/sys/block/zram${number}/disksize`, String(bytes));
+    run('mkswap', device);
+    run('swapon', '--priority', '32767', device);
+    return await body();
+  } finally {
+    restore();
+  }
+}
+
+function run(...[command, ...args]: [string, ...string[]]): void {
+  const { status, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  if (status !== 0) {
+    throw new Error(`${command} ${args.join(' ')}: ${stderr.trim()}`);
+  }
+}
+
+/** A count of /proc/vmstat. */
+export function vmstat(name: string): number {
+  const line = readFileSync('/proc/vmstat', 'utf8')
+    .split('\n')
+    .find((text) => text.startsWith(`${name} `));
+  return Number(line?.split(' ')[1]);
+}
