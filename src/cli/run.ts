@@ -7,6 +7,7 @@ import {
   MEMORY_ERROR_POLICIES,
   type RunOptions,
   STRATEGIES,
+  UFFD_SPLITS,
 } from '../machine/machine-config.js';
 import { COLLAPSE_POLICIES } from '../machine/refusals.js';
 import { runGuest } from '../machine/run-guest.js';
@@ -43,6 +44,7 @@ export interface RunFlags {
   readonly discard: NonNullable<RunOptions['discard']> | null;
   readonly vcpus: number;
   readonly handlers?: number;
+  readonly uffds: NonNullable<RunOptions['uffds']>;
   readonly source: NonNullable<RunOptions['source']>;
   readonly network?: NonNullable<RunOptions['network']>;
   readonly poison?: readonly number[];
@@ -133,6 +135,11 @@ export function runCommand(): Command {
       ),
     )
     .addOption(
+      new Option('--uffds <HOW>', 'how many userfaultfds the memory is split over')
+        .choices(UFFD_SPLITS)
+        .default('one'),
+    )
+    .addOption(
       new Option('--source <WHAT>', 'what a missing page contains: zero, pattern[:SEED]')
         .argParser(parseSource)
         .default({ kind: 'pattern', seed: 1 }, 'pattern:1'),
@@ -217,6 +224,7 @@ export function optionsOf(image: string, flags: RunFlags): RunOptions {
     ...(flags.unit !== undefined && { unitBytes: flags.unit }),
     vcpus: flags.vcpus,
     ...(flags.handlers !== undefined && { handlers: flags.handlers }),
+    uffds: flags.uffds,
     source: flags.source,
     network: flags.network ?? null,
     ...(flags.poison !== undefined && { poison: flags.poison }),

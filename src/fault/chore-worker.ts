@@ -40,7 +40,7 @@ function prepare(): () => ChoreEnd {
   const resolver = createResolver({
     memory,
     source: openSource(data.source),
-    uffd: trap?.uffd ?? -1,
+    uffds: trap?.uffds ?? null,
     strategy: 'no-slow-gup',
     around: Math.max(0, PREFETCH_BYTES / memory.unitBytes - 1),
     caller: 'prefetch',

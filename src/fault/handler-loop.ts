@@ -18,10 +18,13 @@ import type { WorkerControl } from './worker-control.js';
 
 /** Messages taken by one read. */
 const BATCH = 16;
+/** Where they are read to: behind the pollfds. */
+const MESSAGES = 1024;
 
 export interface HandlerLoopOptions {
   readonly memory: GuestMemoryLayout;
-  readonly uffd: number;
+  /** The userfaultfds that it reads, 64 at most. */
+  readonly uffds: readonly number[];
   /** An eventfd; readable means stop. */
   readonly stopEvent: number;
   readonly resolver: Resolver;
@@ -44,17 +47,19 @@ export type HandlerEnd =
  * fault, when they come one at a time: poll, read, UFFDIO_CONTINUE. Allocates nothing.
  */
 export function createHandlerLoop(options: HandlerLoopOptions): () => HandlerEnd {
-  const { uffd, stopEvent, resolver, poison, control, counters, timing } = options;
+  const { stopEvent, resolver, poison, control, counters, timing } = options;
   const { guestAddress, unitBytes } = options.memory;
   const page = new ScratchPage();
   const { u8, u16, u32, s32 } = page;
   const pollfds = page.address;
-  const messages = page.address + 64;
-  const STOP_EVENTS = (pollfd.size + pollfd.offset.revents) >> 1;
-  s32[0] = uffd;
-  u16[pollfd.offset.events >> 1] = POLLIN;
-  s32[pollfd.size >> 2] = stopEvent;
-  u16[(pollfd.size + pollfd.offset.events) >> 1] = POLLIN;
+  const messages = page.address + MESSAGES;
+  const uffds = Int32Array.from(options.uffds);
+  const count = uffds.length;
+  [...uffds, stopEvent].forEach((fd, index) => {
+    s32[(index * pollfd.size) >> 2] = fd;
+    u16[(index * pollfd.size + pollfd.offset.events) >> 1] = POLLIN;
+  });
+  const STOP_EVENTS = (count * pollfd.size + pollfd.offset.revents) >> 1;
 
   function handle(message: number): boolean {
     if (u8[message] !== UFFD_EVENT_PAGEFAULT) {
@@ -78,13 +83,34 @@ export function createHandlerLoop(options: HandlerLoopOptions): () => HandlerEnd
     return outcome !== MEMORY_ERROR || poison(unit);
   }
 
+  /** Takes the messages of one userfaultfd. False: a memory error that cannot be passed on. */
+  function serve(uffd: number): boolean {
+    counters[SYSCALLS]! += 1;
+    const bytes = read(uffd, messages, BATCH * uffd_msg.size);
+    if (bytes < 0) {
+      if (errno() === constants.errno.EAGAIN) {
+        return true; // another handler took it
+      }
+      throw new DefectError(`read of a userfaultfd failed (errno ${errno()})`);
+    }
+    for (let message = MESSAGES; message < MESSAGES + bytes; message += uffd_msg.size) {
+      timing.arrived();
+      timing.identified();
+      if (!handle(message)) {
+        return false;
+      }
+      timing.resolved();
+    }
+    return true;
+  }
+
   return () => {
     if (control.stopping) {
       return { reason: 'stopped' }; // before it began: its descriptors may be closed by now
     }
     for (;;) {
       counters[SYSCALLS]! += 1;
-      if (poll(pollfds, 2, -1) < 0) {
+      if (poll(pollfds, count + 1, -1) < 0) {
         if (errno() === constants.errno.EINTR) {
           continue;
         }
@@ -93,24 +119,17 @@ export function createHandlerLoop(options: HandlerLoopOptions): () => HandlerEnd
       if (u16[STOP_EVENTS] !== 0) {
         return { reason: 'stopped' };
       }
-      if (u16[pollfd.offset.revents >> 1] !== POLLIN) {
-        throw new DefectError('a userfaultfd was closed while its handler ran');
-      }
-      counters[SYSCALLS]! += 1;
-      const bytes = read(uffd, messages, BATCH * uffd_msg.size);
-      if (bytes < 0) {
-        if (errno() === constants.errno.EAGAIN) {
-          continue; // another handler took it
+      for (let index = 0; index < count; index++) {
+        const events = u16[(index * pollfd.size + pollfd.offset.revents) >> 1];
+        if (events === 0) {
+          continue;
         }
-        throw new DefectError(`read of a userfaultfd failed (errno ${errno()})`);
-      }
-      for (let message = 64; message < 64 + bytes; message += uffd_msg.size) {
-        timing.arrived();
-        timing.identified();
-        if (!handle(message)) {
+        if (events !== POLLIN) {
+          throw new DefectError('a userfaultfd was closed while its handler ran');
+        }
+        if (!serve(uffds[index]!)) {
           return { reason: 'memory-error', failure: resolver.failure };
         }
-        timing.resolved();
       }
     }
   };

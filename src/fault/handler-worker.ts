@@ -20,6 +20,8 @@ export interface HandlerWorkerData extends WorkerData {
   readonly strategy: Strategy;
   readonly around: AroundPolicy;
   readonly trap: Trap;
+  /** The userfaultfds that this handler reads. */
+  readonly reads: readonly number[];
   readonly stopEvent: number;
   /** This thread's row in `counters` and histograms in `histograms`. */
   readonly row: number;
@@ -31,7 +33,6 @@ const data = workerData as HandlerWorkerData;
 
 function prepare(): () => HandlerEnd {
   const { memory, trap, stopEvent, strategy, around } = data;
-  const { uffd } = trap;
   const counters = counterRow(data.counters, data.row);
   const histograms = threadHistograms(data.histograms, data.row);
   const timing = createFaultTiming(histograms);
@@ -39,7 +40,7 @@ function prepare(): () => HandlerEnd {
   const resolver = createResolver({
     memory,
     source,
-    uffd,
+    uffds: trap.uffds,
     strategy,
     around,
     caller: 'handler',
@@ -51,7 +52,7 @@ function prepare(): () => HandlerEnd {
   rehearse(openRehearsalSource(data.source), timing, () => undefined, histograms);
   return createHandlerLoop({
     memory,
-    uffd,
+    uffds: data.reads,
     stopEvent,
     resolver,
     poison: (unit) => poisonUnit(memory, trap, unit),

@@ -5,6 +5,7 @@ import { ScratchPage } from '../ffi/scratch.js';
 import { WINDOW_BYTES, WindowedMemory } from '../ffi/view.js';
 import { SYSCALLS } from '../measure/counters.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
+import type { UffdShares } from '../memory/uffd-shares.js';
 import type { PageSource } from '../source/page-source.js';
 import { MADV_POPULATE_WRITE } from '../uapi/mman.js';
 import type { FaultTiming } from './fault-timing.js';
@@ -20,8 +21,8 @@ export type InstallCause = 'source' | 'allocate' | 'map';
 export interface InstallerOptions {
   readonly memory: GuestMemoryLayout;
   readonly source: PageSource;
-  /** The userfaultfd, or -1 where nothing is trapped and the kernel maps the pages itself. */
-  readonly uffd: number;
+  /** Null where nothing is trapped and the kernel maps the pages itself. */
+  readonly uffds: UffdShares | null;
   /** Whether threads may sleep on these pages. In exit delivery nobody does. */
   readonly wake: boolean;
   /** The most units a call is about. */
@@ -58,17 +59,19 @@ export interface Installer {
 
 export function createInstaller(options: InstallerOptions): Installer {
   const { fill, inspect } = options.memory.backing;
-  if (options.uffd === -1) {
+  if (options.uffds === null) {
     return inspect === 'guest' && fill === 'copy'
       ? createWritingInstaller(options)
       : createContinueInstaller(options);
   }
-  return fill === 'continue' ? createContinueInstaller(options) : createCopyInstaller(options);
+  return fill === 'continue'
+    ? createContinueInstaller(options)
+    : createCopyInstaller(options, options.uffds);
 }
 
 /** Filled through the alias mapping, mapped by UFFDIO_CONTINUE or left to the kernel. */
 function createContinueInstaller(options: InstallerOptions): Installer {
-  const { memory, source, uffd, wake, counters, timing } = options;
+  const { memory, source, uffds, wake, counters, timing } = options;
   const { aliasAddress, bytes, unitBytes, backing } = memory;
   const windows = new WindowedMemory(aliasAddress, bytes).words;
   const unitsPerWindow = WINDOW_BYTES / unitBytes;
@@ -117,22 +120,22 @@ function createContinueInstaller(options: InstallerOptions): Installer {
         );
       }),
     map:
-      uffd === -1
+      uffds === null
         ? () => INSTALLED
-        : createRangeMapper({ memory, uffd, wake, stagingAddress: null, counters, failure }),
+        : createRangeMapper({ memory, uffds, wake, stagingAddress: null, counters, failure }),
   };
 }
 
 /** Filled in a staging buffer, allocated and mapped by UFFDIO_COPY. */
-function createCopyInstaller(options: InstallerOptions): Installer {
-  const { memory, source, uffd, wake, counters } = options;
+function createCopyInstaller(options: InstallerOptions, uffds: UffdShares): Installer {
+  const { memory, source, wake, counters } = options;
   const staging = new ScratchPage(options.mostUnits * memory.unitBytes);
   const stagingAddress = staging.address;
   const failure = noFailure();
   return {
     failure,
     fill: filler(source, staging.s32, memory.unitBytes, failure),
-    map: createRangeMapper({ memory, uffd, wake, stagingAddress, counters, failure }),
+    map: createRangeMapper({ memory, uffds, wake, stagingAddress, counters, failure }),
   };
 }
 

@@ -10,6 +10,7 @@ import {
   POISONED,
   poisonedBecause,
 } from '../memory/page-states.js';
+import type { UffdShares } from '../memory/uffd-shares.js';
 import type { PageSource } from '../source/page-source.js';
 import { type AroundPolicy, createAround } from './around.js';
 import type { FaultTiming } from './fault-timing.js';
@@ -22,7 +23,7 @@ import { createWake } from './wake.js';
 export interface ResolverOptions {
   readonly memory: GuestMemoryLayout;
   readonly source: PageSource;
-  readonly uffd: number;
+  readonly uffds: UffdShares | null;
   readonly strategy: Strategy;
   readonly around: AroundPolicy;
   /**
@@ -51,11 +52,12 @@ export interface Resolver {
  * koffi. Nothing below allocates.
  */
 export function createResolver(options: ResolverOptions): Resolver {
-  const { source, uffd, sleepers, counters, timing } = options;
+  const { source, uffds, sleepers, counters, timing } = options;
   const { bytes, unitBytes } = options.memory;
   const states = new PageStates(options.memory.states);
   const units = bytes / unitBytes;
   const unitsPerWindow = WINDOW_BYTES / unitBytes;
+  const unitsPerShare = (uffds?.bytes ?? bytes) / unitBytes;
   const isVcpu = options.caller === 'vcpu';
   const continues = options.memory.backing.fill === 'continue';
   const around = createAround(options.around, unitBytes);
@@ -63,7 +65,7 @@ export function createResolver(options: ResolverOptions): Resolver {
   const installer = createInstaller({
     memory: options.memory,
     source,
-    uffd,
+    uffds,
     wake: sleepers,
     mostUnits: 1 + most,
     counters,
@@ -71,7 +73,7 @@ export function createResolver(options: ResolverOptions): Resolver {
   });
   const { fill, map } = installer;
 
-  const wake = createWake(options.memory, sleepers ? uffd : -1, counters);
+  const wake = createWake(options.memory, sleepers ? uffds : null, counters);
   const { revisit, explain, failure } = createRevisit({ ...options, wake });
 
   /** Ends a claim on a unit whose contents cannot be had. Whoever touches it is told the same. */
@@ -125,8 +127,10 @@ export function createResolver(options: ResolverOptions): Resolver {
   /** A claimed unit, and missing ones next to it as far as they are wanted and contiguous. */
   function installAround(unit: number): Outcome {
     const count = 1 + wanted(unit);
-    const lowest = unit - (unit % unitsPerWindow);
-    const highest = Math.min(units, lowest + unitsPerWindow);
+    const window = unit - (unit % unitsPerWindow);
+    const share = unit - (unit % unitsPerShare);
+    const lowest = Math.max(window, share);
+    const highest = Math.min(units, window + unitsPerWindow, share + unitsPerShare);
     let first = unit;
     let end = unit + 1;
     while (end - first < count && end < highest && states.claim(end) === MISSING) {

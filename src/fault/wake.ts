@@ -2,24 +2,27 @@ import { ioctl } from '../ffi/libc.js';
 import { ScratchPage } from '../ffi/scratch.js';
 import { SYSCALLS } from '../measure/counters.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
+import type { UffdShares } from '../memory/uffd-shares.js';
 import { UFFDIO_WAKE, uffdio_range } from '../uapi/userfaultfd.js';
 
-/** Makes whoever sleeps on these units look at them again. */
+/** Makes whoever sleeps on these units, of one share, look at them again. */
 export type Wake = (first: number, count: number) => void;
 
 /**
  * UFFDIO_WAKE, without allocating.
  *
- * @param uffd -1 where nobody sleeps
+ * @param uffds null where nobody sleeps
  */
 export function createWake(
   { guestAddress, unitBytes }: GuestMemoryLayout,
-  uffd: number,
+  uffds: UffdShares | null,
   counters: Float64Array,
 ): Wake {
-  if (uffd === -1) {
+  if (uffds === null) {
     return () => undefined;
   }
+  const fds = Int32Array.from(uffds.fds);
+  const unitsPerShare = uffds.bytes / unitBytes;
   const page = new ScratchPage(64);
   const argument = page.address;
   const { u32 } = page;
@@ -33,6 +36,6 @@ export function createWake(
     u32[LENGTH] = length;
     u32[LENGTH + 1] = length / 0x1_0000_0000;
     counters[SYSCALLS]! += 1;
-    ioctl(uffd, UFFDIO_WAKE, argument);
+    ioctl(fds[(first / unitsPerShare) | 0]!, UFFDIO_WAKE, argument);
   };
 }

@@ -161,6 +161,7 @@ export class Crew {
       const data: HandlerWorkerData = {
         ...shared,
         trap: machine.trap!, // without one there are no handlers
+        reads: readBy(index, handlerCount, machine.trap!.uffds.fds),
         stopEvent: machine.stopHandlers.fd,
         row: config.vcpus + index,
         cpu: pinned(config.pin.handler, index),
@@ -407,6 +408,13 @@ function endedWell({ vcpu }: VcpuWorkerEnd): boolean {
 
 function finishesOf<End>(members: readonly CrewMember<End>[]): Finish<End>[] {
   return members.flatMap(({ finish, index }) => (finish === null ? [] : [{ ...finish, index }]));
+}
+
+/** Which userfaultfds a handler reads: its part of them or, where handlers are more, one with others. */
+function readBy(handler: number, handlers: number, fds: readonly number[]): readonly number[] {
+  return handlers >= fds.length
+    ? [fds[handler % fds.length]!]
+    : fds.filter((_, index) => index % handlers === handler);
 }
 
 function pinned(cpus: readonly number[] | undefined, index: number): number | null {

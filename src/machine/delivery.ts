@@ -1,6 +1,6 @@
 import type { BackingTraits } from '../memory/backing.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
-import { markerFeatures, type Trap, trapMissing } from '../memory/trap.js';
+import { markerFeatures, type Trap, trapMissing, type Userfaultfds } from '../memory/trap.js';
 import { Userfaultfd } from '../uffd/userfaultfd.js';
 import { whyNoDelivery } from './refusals.js';
 
@@ -55,13 +55,15 @@ export const DELIVERIES: Readonly<Record<DeliveryName, Delivery>> = {
 /**
  * Makes guest memory, of which nothing is mapped yet, ready for a delivery.
  *
- * @returns its userfaultfd, owned by the caller, and how it traps; null where nothing is trapped
+ * @param shares over how many userfaultfds it is split
+ * @returns its userfaultfds, owned by the caller, and how it traps; null where nothing is trapped
  */
 export function prepareMemory(
   memory: GuestMemory,
   { trapped, handled }: Delivery,
-): { readonly uffd: Userfaultfd; readonly trap: Trap } | null {
-  return trapped || handled ? trapMissing(memory, trapped) : null;
+  shares = 1,
+): { readonly uffds: Userfaultfds; readonly trap: Trap } | null {
+  return trapped || handled ? trapMissing(memory, trapped, shares) : null;
 }
 
 /**

@@ -52,6 +52,8 @@ export interface RunOptions {
   readonly vcpus?: number;
   /** Handler threads, for delivery `handler`: 1 to 64. Default 1. */
   readonly handlers?: number;
+  /** Over how many userfaultfds the memory is split: one, or as many as there are vCPUs. Default `one`. */
+  readonly uffds?: 'one' | 'per-vcpu';
   /** Default: the pattern with seed 1. */
   readonly source?: ContentsSpec;
   /**
@@ -113,6 +115,7 @@ export interface MachineConfig {
   readonly discard: Background | null;
   readonly vcpus: number;
   readonly handlers: number;
+  readonly uffds: 'one' | 'per-vcpu';
   readonly source: ContentsSpec;
   readonly network: Network | null;
   readonly poison: readonly number[];
@@ -130,6 +133,8 @@ export interface MachineConfig {
  * by a machine check, `stop` ends the run with a report.
  */
 export type MemoryErrorPolicy = 'inject' | 'stop';
+export const UFFD_SPLITS = ['one', 'per-vcpu'] as const;
+
 export const MEMORY_ERROR_POLICIES: readonly MemoryErrorPolicy[] = ['inject', 'stop'];
 
 export const STRATEGIES: readonly Strategy[] = ['no-slow-gup', 'no-uffd-wait'];
@@ -189,6 +194,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
     failSource: failSource.length > 0,
     discard: discard !== null,
     poison: options.poison !== undefined && options.poison.length > 0,
+    ...(options.uffds !== undefined && { uffds: options.uffds }),
     reserve,
   });
   if (refusal !== null) {
@@ -222,6 +228,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
     discard,
     vcpus: within('--vcpus', options.vcpus ?? 1, MAX_VCPUS),
     handlers: within('--handlers', options.handlers ?? 1, MAX_HANDLERS),
+    uffds: oneOf('--uffds', options.uffds ?? 'one', UFFD_SPLITS),
     source: checkSource(options.source ?? { kind: 'pattern', seed: DEFAULT_SEED }),
     network,
     poison: checkPoison(options.poison ?? [], memoryBytes),

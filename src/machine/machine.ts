@@ -20,6 +20,7 @@ import { findBacking } from '../memory/open-backing.js';
 import { MAPPED, poisonedBecause } from '../memory/page-states.js';
 import { formatSize } from '../memory/sizes.js';
 import type { Trap } from '../memory/trap.js';
+import { SharedUffdCalls } from '../memory/uffd-shares.js';
 import { openSource } from '../source/open-source.js';
 import { KVM_CAP_MAX_VCPUS, KVM_CAP_SYNC_MMU } from '../uapi/kvm.js';
 import { X86_EFLAGS_FIXED, X86_EFLAGS_IOPL } from '../uapi/kvm-x86.js';
@@ -51,7 +52,8 @@ export class Machine implements Disposable {
   /** Why this delivery. */
   readonly why: string;
   readonly memory: GuestMemory;
-  readonly uffd: Userfaultfd | null;
+  /** In the order of their shares of the memory. */
+  readonly uffds: readonly Userfaultfd[];
   /** How missing pages trap; null where nothing does. */
   readonly trap: Trap | null;
   /** Brings units in from the main thread, before the guest runs. */
@@ -90,13 +92,17 @@ export class Machine implements Disposable {
     this.memory = stack.use(
       GuestMemory.create(backing, config.memoryBytes, unitBytes, { reserve }),
     );
-    const prepared = prepareMemory(this.memory, this.delivery);
-    this.uffd = prepared === null ? null : stack.use(prepared.uffd);
+    const shares = config.uffds === 'per-vcpu' ? config.vcpus : 1;
+    const prepared = prepareMemory(this.memory, this.delivery, shares);
+    this.uffds = prepared?.uffds ?? [];
+    for (const uffd of this.uffds) {
+      stack.use(uffd);
+    }
     this.trap = prepared?.trap ?? null;
     this.installer = createInstaller({
       memory: this.memory.layout,
       source: openSource(config.source),
-      uffd: this.uffd?.fd ?? -1,
+      uffds: this.trap?.uffds ?? null,
       wake: false, // nobody runs yet
       mostUnits: 1,
       counters: new Float64Array(COUNTERS.length),
@@ -137,6 +143,7 @@ export class Machine implements Disposable {
       failSource: config.failSource.length > 0,
       discard: config.discard !== null,
       poison: config.poison.length > 0,
+      uffds: config.uffds,
     });
     if (refusal !== null) {
       throw new UsageError(
@@ -234,8 +241,11 @@ export class Machine implements Disposable {
    * make us sleep for ever. Call it after all workers have ended.
    */
   untrap(): void {
-    const { guestAddress, bytes } = this.memory.layout;
-    this.uffd?.unregister(guestAddress, bytes);
+    const { layout } = this.memory;
+    if (this.trap !== null) {
+      const calls = new SharedUffdCalls(layout, this.trap.uffds);
+      calls.unregister(layout.guestAddress, layout.bytes);
+    }
   }
 
   /** Call it after all workers have ended. May be called twice. */

@@ -147,13 +147,19 @@ function probeUserfaultfd(): ProbeEntry[] {
   ];
 }
 
+function closeAll(prepared: ReturnType<typeof prepareMemory>): void {
+  for (const uffd of prepared?.uffds ?? []) {
+    uffd.close();
+  }
+}
+
 /** Each is created with one page and registered with userfaultfd. */
 function probeBackings(): ProbeEntry[] {
   return Object.values(BACKINGS).map((backing) => {
     const result = attempt(() => {
       const bytes = Math.max(backing.pageBytes, HUGE_PAGE_BYTES);
       using memory = GuestMemory.create(backing, bytes, backing.pageBytes);
-      prepareMemory(memory, DELIVERIES.handler)?.uffd.close();
+      closeAll(prepareMemory(memory, DELIVERIES.handler));
     });
     return result instanceof FaultlineError
       ? absent('backing', backing.name, result.message, result.hint)
@@ -168,7 +174,7 @@ function probeDeliveries(): ProbeEntry[] {
     const result = attempt(() => {
       KvmSystem.open().close();
       using memory = GuestMemory.create(BACKINGS.shmem, 16 * 4096, 4096);
-      prepareMemory(memory, delivery)?.uffd.close();
+      closeAll(prepareMemory(memory, delivery));
     });
     return result instanceof FaultlineError
       ? absent('delivery', name, result.message, result.hint)

@@ -20,6 +20,7 @@ export interface Wish {
   readonly failSource?: boolean;
   readonly discard?: boolean;
   readonly poison?: boolean;
+  readonly uffds?: 'one' | 'per-vcpu';
   readonly reserve?: boolean;
 }
 
@@ -119,6 +120,13 @@ const RULES: readonly Rule[] = [
         : null,
   },
   {
+    flag: '--uffds',
+    refuses: (_backing, { uffds, delivery }) =>
+      uffds === 'per-vcpu' && delivery === 'kernel'
+        ? 'nothing is trapped, by any userfaultfd'
+        : null,
+  },
+  {
     flag: '--no-reserve',
     refuses: ({ hugetlb }, { reserve }) =>
       reserve === false && !hugetlb ? 'only hugetlb memory is reserved' : null,
@@ -164,6 +172,7 @@ const WISHES: readonly (readonly [flag: string, as: string, wish: Wish])[] = [
   ['--fail-source', 'WHAT with --delivery kernel', { failSource: true, delivery: 'kernel' }],
   ['--discard', 'background with --delivery kernel', { discard: true, delivery: 'kernel' }],
   ['--poison', 'GPA with --delivery kernel', { poison: true, delivery: 'kernel' }],
+  ['--uffds', 'per-vcpu with --delivery kernel', { uffds: 'per-vcpu', delivery: 'kernel' }],
   ['--no-reserve', '', { reserve: false }],
 ];
 

@@ -88,13 +88,13 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
       ...kept,
       source: nameOfSource(config.source),
       failSource: failSource.map(nameOfFault),
-      uffds: 'one',
       params: machine.workload.parameters,
     },
     delivery: {
       requested: config.delivery,
       used: machine.delivery.name,
       reportedBy: reportedBy(machine, crew),
+      userfaultfds: machine.trap?.uffds.fds.length ?? 0,
       why: machine.why,
     },
     pages: {

@@ -111,13 +111,14 @@ export interface RunResult {
     readonly source: string;
     /** As given to `--fail-source`. */
     readonly failSource: readonly string[];
-    readonly uffds: 'one';
     readonly params: Readonly<Record<string, string | number>>;
   };
   readonly delivery: {
     readonly requested: DeliveryName | 'auto';
     readonly used: DeliveryName;
     readonly reportedBy: ReportedBy;
+    /** How many the memory is split over: with `--uffds per-vcpu` fewer than vCPUs if shares would be below 2 MiB. */
+    readonly userfaultfds: number;
     readonly why: string;
   };
   readonly pages: {

@@ -1,13 +1,13 @@
 import { SyscallError } from '../ffi/errors.js';
 import { errno, madvise } from '../ffi/libc.js';
 import { MADV_COLLAPSE, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_POPULATE_READ } from '../uapi/mman.js';
-import { UffdCalls } from '../uffd/userfaultfd.js';
 import { MemoryChanges } from './changes.js';
 import type { GuestMemoryLayout } from './guest-memory.js';
 import { MAPPED, PageStates } from './page-states.js';
 import { isPartlyResident, registerUnits } from './resident-units.js';
 import { HUGE_PAGE_BYTES } from './sizes.js';
 import type { Trap } from './trap.js';
+import { SharedUffdCalls } from './uffd-shares.js';
 
 // The words of GuestMemoryLayout.collapsed
 const NEVER_COLLAPSED = 0;
@@ -107,7 +107,7 @@ function replacePageTable(memory: GuestMemoryLayout, trap: Trap | null, block: n
   if (trap === null) {
     return madvise(address, bytes, MADV_COLLAPSE) < 0 ? errno() : 0;
   }
-  const uffd = new UffdCalls(trap.uffd);
+  const uffd = new SharedUffdCalls(memory, trap.uffds);
   try {
     uffd.unregister(address, bytes);
   } catch (error) {

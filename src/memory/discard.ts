@@ -8,7 +8,6 @@ import {
   MADV_DONTNEED_LOCKED,
   MADV_REMOVE,
 } from '../uapi/mman.js';
-import { UffdCalls } from '../uffd/userfaultfd.js';
 import type { DiscardStep } from './backing.js';
 import { MemoryChanges } from './changes.js';
 import { splitBlocks } from './collapse.js';
@@ -18,6 +17,7 @@ import { MAPPED, MISSING, PageStates, POISONED, stateOfWord } from './page-state
 import { restoreEntries } from './repair.js';
 import { formatSize, HUGE_PAGE_BYTES } from './sizes.js';
 import type { Trap } from './trap.js';
+import { SharedUffdCalls } from './uffd-shares.js';
 
 export interface DiscardOptions {
   /**
@@ -135,7 +135,11 @@ export function createDiscard({ memory, trap, stopping, bringIn }: DiscardContex
       }
       if (trap.marked) {
         const { guestAddress, backing } = memory;
-        new UffdCalls(trap.uffd).poisonRange(guestAddress + start, bytes, backing.pageBytes);
+        new SharedUffdCalls(memory, trap.uffds).poisonRange(
+          guestAddress + start,
+          bytes,
+          backing.pageBytes,
+        );
       }
       before.forEach((word, index) => {
         if (stateOfWord(word) === POISONED && !trap.marked) {
@@ -218,7 +222,7 @@ function wake(memory: GuestMemoryLayout, trap: Trap, first: number, end: number)
   if (!trap.marked) {
     const { guestAddress, unitBytes } = memory;
     const bytes = (end - first) * unitBytes;
-    new UffdCalls(trap.uffd).wake(guestAddress + first * unitBytes, bytes);
+    new SharedUffdCalls(memory, trap.uffds).wake(guestAddress + first * unitBytes, bytes);
   }
 }
 

@@ -1,12 +1,12 @@
 import { constants } from 'node:os';
 import { SyscallError } from '../ffi/errors.js';
-import { UffdCalls } from '../uffd/userfaultfd.js';
 import { eachAbsentRange } from './absent-pages.js';
 import { MemoryChanges } from './changes.js';
 import type { GuestMemoryLayout } from './guest-memory.js';
 import { AWAITED, CLAIMED, MAPPED, MISSING, PageStates } from './page-states.js';
 import { isResident } from './resident-units.js';
 import type { Trap } from './trap.js';
+import { SharedUffdCalls } from './uffd-shares.js';
 
 /** In place of a state: left to the kernel. */
 const RESIDENT = -2;
@@ -33,7 +33,7 @@ export function restoreEntries(
 ): { readonly restored: number; readonly claimed: number } {
   const { guestAddress, unitBytes, backing } = memory;
   const states = new PageStates(memory.states);
-  const uffd = new UffdCalls(trap.uffd);
+  const uffd = new SharedUffdCalls(memory, trap.uffds);
   let restored = 0;
   let claimed = 0;
   /** Of the run of units from `first` to `end`, what lies within the absent range. */

@@ -1,6 +1,6 @@
-import { UffdCalls } from '../uffd/userfaultfd.js';
 import type { GuestMemoryLayout } from './guest-memory.js';
 import type { Trap } from './trap.js';
+import { SharedUffdCalls } from './uffd-shares.js';
 
 /** Fault units from `first` up to, not including, `end`. */
 export interface UnitRange {
@@ -41,7 +41,7 @@ export function isPartlyResident(memory: GuestMemoryLayout, start: number, bytes
  */
 export function registerUnits(
   memory: GuestMemoryLayout,
-  uffd: UffdCalls,
+  uffd: Pick<SharedUffdCalls, 'register'>,
   start: number,
   bytes: number,
   modes: number,
@@ -72,7 +72,7 @@ export function registerUnits(
  */
 export function leaveResident(memory: GuestMemoryLayout, trap: Trap): void {
   const { guestAddress, unitBytes, resident } = memory;
-  const uffd = new UffdCalls(trap.uffd);
+  const uffd = new SharedUffdCalls(memory, trap.uffds);
   for (const { first, end } of resident) {
     uffd.unregister(guestAddress + first * unitBytes, (end - first) * unitBytes);
   }

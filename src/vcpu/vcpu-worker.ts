@@ -64,14 +64,14 @@ function prepare(): () => VcpuWorkerEnd {
   const timing = createFaultTiming(histograms);
   const traps = createTrapReader(memory);
   const sleepers = data.trap !== null && !data.trap.marked;
-  const wake = createWake(memory, sleepers ? data.trap.uffd : -1, counters);
+  const wake = createWake(memory, sleepers ? data.trap.uffds : null, counters);
   const resolver =
     trap === null
       ? createBystander({ memory, strategy, counters, wake })
       : createResolver({
           memory,
           source: openSource(data.source),
-          uffd: trap.uffd,
+          uffds: trap.uffds,
           strategy,
           around,
           caller: 'vcpu',

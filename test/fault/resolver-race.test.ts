@@ -13,6 +13,7 @@ import {
 } from '../../src/uapi/userfaultfd.js';
 import { Userfaultfd } from '../../src/uffd/userfaultfd.js';
 import { uffdSkip } from '../support/host.js';
+import { oneShare } from '../support/one-share.js';
 import { SyscallThread } from '../support/syscall-thread.js';
 import { expected, isReadable, PAGE, Sink, TrappedMemory } from '../support/trapped-memory.js';
 
@@ -73,7 +74,7 @@ t.test(
     const { guestAddress, bytes } = trap.memory.layout;
     trap.uffd.unregister(guestAddress, bytes);
     uffd.register(guestAddress, bytes, trap.memory.backing.uffdModes);
-    const resolver = trap.resolver({ uffd: uffd.fd });
+    const resolver = trap.resolver({ uffds: oneShare(uffd.fd) });
     t.equal(resolver.resolve(0), INSTALLED);
 
     const removal = thread.call('madvise', trap.guestAddress(8), PAGE, MADV_REMOVE);

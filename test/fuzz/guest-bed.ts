@@ -159,7 +159,7 @@ export class GuestBed {
       resolver: createResolver({
         memory,
         source: openSource(config.source),
-        uffd: trap?.uffd ?? -1,
+        uffds: trap?.uffds ?? null,
         strategy: config.strategy,
         around: config.around,
         caller: 'vcpu',
@@ -231,9 +231,9 @@ function checkEnd({ end, error }: GuestEnd, judgesItself: boolean): void {
 }
 
 /** What the guest mapping has is what the page states say: nothing is claimed, nothing untrapped. */
-function checkStates({ memory, trap, uffd }: Machine): void {
+function checkStates({ memory, trap }: Machine): void {
   const { bytes, unitBytes, guestAddress } = memory.layout;
-  if (trap === null || !trap.marked || uffd === null) {
+  if (trap === null || !trap.marked) {
     return;
   }
   const entries = new BigUint64Array(bytes / PAGE);

@@ -131,7 +131,7 @@ for (const backing of ['anon-private', 'shmem-private'] as const) {
     const guest = emulated(t, code, { backing });
     const { end } = guest.run([
       () => {
-        guest.machine.uffd!.writeProtect(guest.address(FROM), PAGE);
+        guest.machine.uffds[0]!.writeProtect(guest.address(FROM), PAGE);
         t.notMatch(scan(guest.address(FROM)), /WRITTEN/);
         t.comment(`PAGEMAP_SCAN says ${scan(guest.address(FROM))}, and not WRITTEN`);
       },
@@ -226,7 +226,7 @@ async function handled(t: Test, guest: SteppedGuest): Promise<SteppedRun> {
   const row = new SharedArrayBuffer(COUNTER_ROW_BYTES);
   const data: HandlerThreadData = {
     memory: guest.memory,
-    uffd: guest.machine.uffd!.fd,
+    uffd: guest.machine.uffds[0]!.fd,
     stopEvent: stop.fd,
     counters: row,
   };

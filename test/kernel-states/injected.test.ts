@@ -111,7 +111,7 @@ async function handled(
   const { resolve, failure } = trap.resolver({ caller: 'handler', sleepers: true });
   const loop = createHandlerLoop({
     memory: trap.memory.layout,
-    uffd: trap.uffd.fd,
+    uffds: [trap.uffd.fd],
     stopEvent: stop.fd,
     resolver: {
       failure,

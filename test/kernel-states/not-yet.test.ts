@@ -34,6 +34,7 @@ import type { CountedCall } from '../support/counted-call-thread.js';
 import { Deadline } from '../support/deadline.js';
 import { GuestPages } from '../support/guest-pages.js';
 import { kvmSkip, uffdSkip } from '../support/host.js';
+import { oneShare } from '../support/one-share.js';
 import { FIRST_PAGE, GuestCode, SteppedGuest } from '../support/stepped-guest.js';
 import { SyscallThread } from '../support/syscall-thread.js';
 import { isReadable, PAGE, SOURCE, TrappedMemory } from '../support/trapped-memory.js';
@@ -59,7 +60,7 @@ function tellOfRemovals(
   const address = layout.guestAddress + first * PAGE;
   from.unregister(address, bytes); // markers stay
   uffd.register(address, bytes, layout.backing.uffdModes);
-  return { uffd, trap: { uffd: uffd.fd, modes, marked, poisons: true } };
+  return { uffd, trap: { uffds: oneShare(uffd.fd), modes, marked, poisons: true } };
 }
 
 /** Reads the event that a removal waits for. */
@@ -88,7 +89,7 @@ for (const kind of KINDS) {
   for (const strategy of STRATEGIES) {
     t.test(`${kind}, ${strategy}: a removal is pending`, options, async (t) => {
       const { trap, uffd, removal } = await removing(t, kind);
-      const { resolve } = trap.resolver({ uffd: uffd.fd, strategy });
+      const { resolve } = trap.resolver({ uffds: oneShare(uffd.fd), strategy });
       t.equal(resolve(1), RETRIED, 'EAGAIN');
       t.equal(resolve(1), RETRIED, 'as often as it is asked');
       t.equal(trap.memory.states.stateOf(1), MISSING, 'the claim is given back');
@@ -101,7 +102,11 @@ for (const kind of KINDS) {
     t.test(`${kind}, ${strategy}: a vCPU exits until the removal is done`, withVcpu, async (t) => {
       const code = new GuestCode().read((FIRST_PAGE + 1) * PAGE).exit();
       const guest = new SteppedGuest(t, code, { backing: kind, delivery: 'exit', strategy });
-      const { memory, uffd: before, trap } = guest.machine;
+      const {
+        memory,
+        uffds: [before],
+        trap,
+      } = guest.machine;
       const taken = tellOfRemovals(memory, before!, trap!, FIRST_PAGE, 16 * PAGE);
       const thread = new SyscallThread();
       t.teardown(async () => {
@@ -121,7 +126,7 @@ for (const kind of KINDS) {
           return guest.source.fill(...args);
         },
       };
-      const { end, seen } = guest.run([], { source, trap: taken.trap, uffd: taken.uffd.fd });
+      const { end, seen } = guest.run([], { source, trap: taken.trap, uffds: taken.trap.uffds });
       t.strictSame(end, { reason: 'exited', code: 0 });
       t.strictSame(seen, [guest.word(FIRST_PAGE + 1)]);
       const { installed, retried, faults } = guest.counts;
@@ -134,7 +139,7 @@ for (const kind of KINDS) {
 
   t.test(`${kind}: with neighbours, all are given back`, options, async (t) => {
     const { trap, uffd, removal } = await removing(t, kind);
-    const { resolve } = trap.resolver({ uffd: uffd.fd, around: 7 });
+    const { resolve } = trap.resolver({ uffds: oneShare(uffd.fd), around: 7 });
     t.equal(resolve(4), RETRIED);
     t.equal(trap.memory.states.count(MISSING), 16);
     readRemoval(t, uffd.fd);
@@ -149,7 +154,7 @@ for (const kind of KINDS) {
     const { resolve, failure } = trap.resolver({ caller: 'handler', sleepers: true });
     const loop = createHandlerLoop({
       memory: trap.memory.layout,
-      uffd: uffd.fd,
+      uffds: [uffd.fd],
       stopEvent: stop.fd,
       resolver: { resolve, failure },
       poison: () => false,
@@ -240,7 +245,7 @@ async function removeHalfWay(t: Test, kind: Kind): Promise<boolean> {
   const removed = once(remover, 'message');
   const wasRead = once(reader, 'message');
 
-  const outcome = trap.resolver({ uffd: uffd.fd, around: UNITS - 1 }).resolve(0);
+  const outcome = trap.resolver({ uffds: oneShare(uffd.fd), around: UNITS - 1 }).resolve(0);
   const made = trap.counters[SYSCALLS]!;
   t.equal(outcome, INSTALLED);
   t.equal(trap.memory.states.count(MAPPED), UNITS);
@@ -287,7 +292,10 @@ t.test('a vCPU that sleeps on a missing page is woken by a kick', withVcpu, asyn
   const guest = new SteppedGuest(t, code, { delivery: 'handler' });
   const thread = new SyscallThread();
   t.teardown(() => thread.end());
-  const { uffd, memory } = guest.machine;
+  const {
+    uffds: [uffd],
+    memory,
+  } = guest.machine;
   const page = new ScratchPage();
   const pollfd = page.address;
   const message = page.address + 64;

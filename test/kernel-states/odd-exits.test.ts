@@ -160,7 +160,7 @@ t.test('a handler that is told to stop before it begins touches nothing', option
   const { counters, timing, memory } = trap;
   const loop = createHandlerLoop({
     memory: memory.layout,
-    uffd: -1, // closed by now
+    uffds: [-1], // closed by now
     stopEvent: -1,
     resolver,
     poison: () => false,

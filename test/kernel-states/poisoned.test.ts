@@ -47,7 +47,7 @@ for (const backing of KINDS) {
         .exit();
       const guest = new SteppedGuest(t, code, { backing, delivery: 'exit', strategy });
       const address = guest.address(TOUCHED);
-      const { end, seen } = guest.run([() => poison(t, guest.machine.uffd!, address)]);
+      const { end, seen } = guest.run([() => poison(t, guest.machine.uffds[0]!, address)]);
       const failure = { unit: TOUCHED, ...VERDICTS[strategy] };
       t.strictSame(end, { reason: 'memory-error', failure, emulated: false });
       t.strictSame(seen, [guest.word(TOUCHED)], 'the second read gives nothing');

@@ -44,8 +44,8 @@ async function rivalOf(
   guest: SteppedGuest,
   order: Pick<ResolverOptions, 'caller' | 'sleepers'> & { holds: boolean },
 ): Promise<Rival> {
-  const uffd = guest.machine.uffd!.fd;
-  const rival = await Rival.prepare({ memory: guest.memory, uffd, unit: UNIT, seed: 1, ...order });
+  const { uffds } = guest.machine.trap!;
+  const rival = await Rival.prepare({ memory: guest.memory, uffds, unit: UNIT, seed: 1, ...order });
   t.teardown(() => rival.end());
   return rival;
 }
@@ -101,7 +101,10 @@ for (const backing of KINDS) {
 
     t.test(`${name}: EEXIST, for somebody maps the page during the fill`, withVcpu, async (t) => {
       const guest = new SteppedGuest(t, code(), { backing, strategy, delivery: 'exit' });
-      const { uffd, memory } = guest.machine;
+      const {
+        uffds: [uffd],
+        memory,
+      } = guest.machine;
       const source = during(guest.source, (words, first) => {
         if (backing === 'shmem') {
           uffd!.continueRange(guest.address(UNIT), PAGE, PAGE);
@@ -126,7 +129,7 @@ for (const backing of KINDS) {
     const row = new SharedArrayBuffer(COUNTER_ROW_BYTES);
     const data: HandlerThreadData = {
       memory: guest.memory,
-      uffd: guest.machine.uffd!.fd,
+      uffd: guest.machine.uffds[0]!.fd,
       stopEvent: stop.fd,
       counters: row,
     };

@@ -52,7 +52,7 @@ for (const backing of KINDS) {
         .exit();
       const guest = new SteppedGuest(t, code, { backing, delivery: 'exit', strategy });
       const { end, seen } = guest.run([
-        () => protect(t, guest.machine.uffd!, guest.address(TOUCHED)),
+        () => protect(t, guest.machine.uffds[0]!, guest.address(TOUCHED)),
       ]);
       t.strictSame(end, { reason: 'exited', code: 0 });
       t.strictSame(seen, [guest.word(TOUCHED), 0x600d]);
@@ -67,7 +67,9 @@ for (const backing of KINDS) {
         .write(TOUCHED * PAGE, 0xbad)
         .exit();
       const guest = new SteppedGuest(t, code, { backing, delivery: 'exit', strategy });
-      const { end } = guest.run([() => protect(t, guest.machine.uffd!, guest.address(TOUCHED))]);
+      const { end } = guest.run([
+        () => protect(t, guest.machine.uffds[0]!, guest.address(TOUCHED)),
+      ]);
       t.match(end, { reason: 'failed', detail: /EFAULT and gave no address: .*write-protected/ });
       const { installed, retried, remapped } = guest.counts;
       t.match({ installed, remapped }, { installed: 1, remapped: 0 });

@@ -36,25 +36,31 @@ t.test('kernel: every page is filled, mapped by nobody, and nothing is registere
 
 t.test('handler: every page is missing and none is marked', { skip }, async (t) => {
   using memory = small();
-  const { uffd, trap } = prepareMemory(memory, DELIVERIES.handler)!;
+  const {
+    uffds: [uffd],
+    trap,
+  } = prepareMemory(memory, DELIVERIES.handler)!;
   t.teardown(() => uffd.close());
-  t.match(trap, { uffd: uffd.fd, marked: false });
+  t.match(trap, { uffds: { fds: [uffd.fd] }, marked: false });
   t.strictSame(ptes(memory), Array(PAGES).fill('none'));
   t.equal(memory.states.count(MISSING), PAGES);
 });
 
 t.test('exit: every page has a trap marker', { skip }, async (t) => {
   using memory = small();
-  const { uffd, trap } = prepareMemory(memory, DELIVERIES.exit)!;
+  const {
+    uffds: [uffd],
+    trap,
+  } = prepareMemory(memory, DELIVERIES.exit)!;
   t.teardown(() => uffd.close());
-  t.match(trap, { uffd: uffd.fd, marked: true });
+  t.match(trap, { uffds: { fds: [uffd.fd] }, marked: true });
   t.strictSame(ptes(memory), Array(PAGES).fill('marker'));
   t.equal(memory.states.count(MISSING), PAGES);
 });
 
 t.test('what cannot be prepared leaves no userfaultfd open', { skip }, async (t) => {
   using memory = small();
-  using first = prepareMemory(memory, DELIVERIES.exit)!.uffd;
+  using first = prepareMemory(memory, DELIVERIES.exit)!.uffds[0]!;
   const before = openDescriptors();
   for (const name of ['handler', 'exit'] as const) {
     t.throws(() => prepareMemory(memory, DELIVERIES[name]), {

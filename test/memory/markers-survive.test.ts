@@ -43,7 +43,10 @@ const skip =
 /** One block, part mapped and part marked, the file full; and another mapping of the file. */
 function incomplete(kind: BackingKind) {
   const memory = GuestMemory.create(BACKINGS[kind], BYTES, PAGE);
-  const { uffd, trap } = trapMissing(memory, true);
+  const {
+    uffds: [uffd],
+    trap,
+  } = trapMissing(memory, true);
   const { guestAddress, aliasAddress } = memory.layout;
   madvise(aliasAddress, BYTES, MADV_POPULATE_WRITE);
   uffd.continueRange(guestAddress, MAPPED_PAGES * PAGE, PAGE);
@@ -183,7 +186,9 @@ t.test(
   { skip },
   async (t) => {
     using memory = GuestMemory.create(BACKINGS['anon-private'], BYTES, PAGE);
-    const { uffd } = trapMissing(memory, true);
+    const {
+      uffds: [uffd],
+    } = trapMissing(memory, true);
     t.teardown(() => uffd.close());
     const { guestAddress } = memory.layout;
     t.equal(collapse(guestAddress), constants.errno.EINVAL);

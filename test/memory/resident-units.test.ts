@@ -44,7 +44,10 @@ t.test('registering leaves resident units out, wherever the range begins and end
 
 t.test('a discard that covers resident units is refused', { skip: uffdSkip() }, async (t) => {
   using memory = GuestMemory.create(BACKINGS.shmem, 16 * PAGE, PAGE);
-  const { uffd, trap } = trapMissing(memory, true);
+  const {
+    uffds: [uffd],
+    trap,
+  } = trapMissing(memory, true);
   t.teardown(() => uffd.close());
   memory.keepResident([4, 5], trap);
   const discard = createDiscard({

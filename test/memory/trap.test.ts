@@ -13,9 +13,12 @@ const options = { skip: uffdSkip(UFFD_FEATURE_POISON), timeout: 20_000 };
 
 eachBacking('marked: every page has a marker, and faults', options, (t, backing, bytes) => {
   using memory = GuestMemory.create(backing, bytes, backing.pageBytes);
-  const { uffd, trap } = trapMissing(memory, true);
+  const {
+    uffds: [uffd],
+    trap,
+  } = trapMissing(memory, true);
   t.teardown(() => uffd.close());
-  t.match(trap, { uffd: uffd.fd, marked: true });
+  t.match(trap, { uffds: { fds: [uffd.fd] }, marked: true });
   t.equal(trap.modes & backing.uffdModes, backing.uffdModes);
   t.equal((trap.modes & UFFDIO_REGISTER_MODE_WP) !== 0, !backing.hugetlb);
   t.strictSame(new GuestPages(memory.layout).units(), Array(4).fill('EFAULT'));
@@ -27,7 +30,10 @@ eachBacking('marked: every page has a marker, and faults', options, (t, backing,
 
 eachBacking('unmarked: nothing is in the guest mapping', options, (t, backing, bytes) => {
   using memory = GuestMemory.create(backing, bytes, backing.pageBytes);
-  const { uffd, trap } = trapMissing(memory, false);
+  const {
+    uffds: [uffd],
+    trap,
+  } = trapMissing(memory, false);
   t.teardown(() => uffd.close());
   t.equal(trap.marked, false);
   t.equal(pteAt(memory.layout.guestAddress), 'none');

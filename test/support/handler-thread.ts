@@ -9,6 +9,7 @@ import { counterRow } from '../../src/measure/counters.js';
 import { allocateHistograms, threadHistograms } from '../../src/measure/histogram.js';
 import type { GuestMemoryLayout } from '../../src/memory/guest-memory.js';
 import type { PageSource } from '../../src/source/page-source.js';
+import { oneShare } from './one-share.js';
 import { SOURCE } from './trapped-memory.js';
 
 export interface HandlerThreadData {
@@ -27,7 +28,7 @@ const source: PageSource = trouble === 'none' ? { fill: () => false, compare: ()
 let resolver = createResolver({
   memory,
   source,
-  uffd,
+  uffds: oneShare(uffd),
   strategy: 'no-slow-gup',
   around: 0,
   caller: 'handler',
@@ -42,7 +43,7 @@ if (trouble === 'retry') {
 parentPort!.postMessage(
   createHandlerLoop({
     memory,
-    uffd,
+    uffds: [uffd],
     stopEvent,
     resolver,
     poison: () => false,

@@ -7,7 +7,7 @@ import { CLAIMED, PageStates } from '../../src/memory/page-states.js';
 import { PatternSource } from '../../src/source/pattern-source.js';
 import { BEGIN, ENDED, FILLING, type RivalOrder } from './rival.js';
 
-const { memory, uffd, caller, sleepers, unit, seed, shared, holds } = workerData as RivalOrder;
+const { memory, uffds, caller, sleepers, unit, seed, shared, holds } = workerData as RivalOrder;
 const words = new Int32Array(shared);
 const states = new PageStates(memory.states);
 const pattern = new PatternSource(seed);
@@ -29,7 +29,7 @@ const { resolve } = createResolver({
       return pattern.fill(...args);
     },
   },
-  uffd,
+  uffds,
   strategy: 'no-slow-gup',
   around: 0,
   caller,

@@ -11,7 +11,7 @@ export const FILLING = 1;
 /** 1 + the outcome. */
 export const ENDED = 2;
 
-export interface RivalOrder extends Pick<ResolverOptions, 'caller' | 'sleepers' | 'uffd'> {
+export interface RivalOrder extends Pick<ResolverOptions, 'caller' | 'sleepers' | 'uffds'> {
   readonly memory: GuestMemoryLayout;
   readonly unit: number;
   /** Of the pattern. */

@@ -157,7 +157,7 @@ export class SteppedGuest {
       resolver: createResolver({
         memory,
         source: this.source,
-        uffd: trap?.uffd ?? -1,
+        uffds: trap?.uffds ?? null,
         strategy: machine.config.strategy,
         around: trap === null ? 0 : machine.config.around,
         caller: 'vcpu',

@@ -49,7 +49,10 @@ export class TrappedMemory implements Disposable {
   ) {
     using stack = new ResourceStack();
     this.memory = stack.use(GuestMemory.create(backing, pages * PAGE, unitBytes, options));
-    const { uffd, trap } = prepareMemory(this.memory, DELIVERIES[delivery])!;
+    const {
+      uffds: [uffd],
+      trap,
+    } = prepareMemory(this.memory, DELIVERIES[delivery])!;
     this.uffd = stack.use(uffd);
     this.trap = trap;
     this.owned = stack.move();
@@ -62,7 +65,11 @@ export class TrappedMemory implements Disposable {
 
   /** An installer of single units, with a pattern for a source, but for what `options` says. */
   installer(options: Partial<InstallerOptions> = {}): Installer {
-    return installerFor(this.memory, { uffd: this.uffd.fd, counters: this.counters, ...options });
+    return installerFor(this.memory, {
+      uffds: this.trap.uffds,
+      counters: this.counters,
+      ...options,
+    });
   }
 
   /** A resolver for a vCPU thread, with a pattern for a source, but for what `options` says. */
@@ -70,7 +77,7 @@ export class TrappedMemory implements Disposable {
     return createResolver({
       memory: this.memory.layout,
       source: SOURCE,
-      uffd: this.uffd.fd,
+      uffds: this.trap.uffds,
       strategy: 'no-slow-gup',
       around: 0,
       caller: 'vcpu',
@@ -139,7 +146,7 @@ export function installerFor(
   return createInstaller({
     memory: memory.layout,
     source: SOURCE,
-    uffd: -1,
+    uffds: null,
     wake: false,
     mostUnits: 1,
     counters: counterRow(new SharedArrayBuffer(COUNTER_ROW_BYTES), 0),

@@ -118,7 +118,7 @@ class Trial implements Disposable {
   readonly pages: StampedPages;
   readonly discard: Discard;
   /** Null where userfaultfd does not take the memory. */
-  private readonly uffd: Userfaultfd | null;
+  readonly uffd: Userfaultfd | null;
   private readonly owned: ResourceStack;
 
   constructor(subject: Subject, unitBytes: number) {
@@ -126,7 +126,7 @@ class Trial implements Disposable {
     const bytes = 2 * Math.max(unitBytes, subject.pageBytes);
     this.memory = stack.use(GuestMemory.create(subject.backing(), bytes, unitBytes));
     const trapped = this.memory.backing.uffdModes === 0 ? null : trapMissing(this.memory, true);
-    this.uffd = trapped === null ? null : stack.use(trapped.uffd);
+    this.uffd = trapped === null ? null : stack.use(trapped.uffds[0]!);
     this.pages = new StampedPages(unitBytes);
     this.discard = createDiscard({
       memory: this.memory.layout,
