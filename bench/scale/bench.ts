@@ -14,6 +14,9 @@ export interface BenchChoices {
   readonly network?: readonly Network[];
   /** Fault units in bytes. */
   readonly unit?: readonly number[];
+  readonly minutes?: number;
+  /** Of what is drawn by lot. */
+  readonly seed?: number;
 }
 
 export interface BenchOptions extends BenchChoices {

@@ -1,7 +1,13 @@
 import type { Bench } from './bench.js';
 import { deliveries } from './deliveries.js';
 import { overhead } from './overhead.js';
+import { soak } from './soak.js';
 import { units } from './units.js';
 
 /** All benches, in the order of `faultline bench --list`. */
-export const BENCHES: readonly Bench[] = [deliveries as Bench, overhead as Bench, units as Bench];
+export const BENCHES: readonly Bench[] = [
+  deliveries as Bench,
+  overhead as Bench,
+  units as Bench,
+  soak as Bench,
+];

@@ -11,7 +11,7 @@ import type { BackingName } from '../memory/backing.js';
 import { findBacking } from '../memory/open-backing.js';
 import { formatSize } from '../memory/sizes.js';
 import { interruptible } from './interrupt.js';
-import { listOf, parseNetwork, parseSize, parseWhole } from './option-values.js';
+import { listOf, parseNetwork, parseSeconds, parseSize, parseWhole } from './option-values.js';
 import { ProgressLine } from './progress.js';
 
 interface BenchFlags extends BenchChoices {
@@ -43,6 +43,12 @@ export function benchCommand(): Command {
     .addOption(
       new Option('--unit <LIST>', 'fault units, as 4K,64K,2M').argParser(listOf(parseSize)),
     )
+    .addOption(
+      new Option('--minutes <N>', 'for how long; a run that has begun is finished').argParser(
+        parseSeconds,
+      ),
+    )
+    .addOption(new Option('--seed <N>', 'of what is drawn by lot').argParser(parseWhole))
     .option('--json <FILE>', 'writes the result there, - for stdout')
     .option('--list', 'lists the benches')
     .addHelpText('after', '\nExample:\n  faultline bench overhead --repeat 7 --json overhead.json')
