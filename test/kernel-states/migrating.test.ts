@@ -97,6 +97,7 @@ for (const backing of KINDS) {
           let before: number[] = [];
           let moved = 0;
           const migrated = vmstat('pgmigrate_success');
+          using _holes = makeHoles();
           const result = await underCompaction(() => {
             const run = runGuest({
               image: 'touch',
@@ -149,13 +150,12 @@ async function eachMoving(
   let met = 0;
   await underCompaction(() => {
     for (let attempt = 0; attempt < ATTEMPTS && met < enough; attempt++) {
+      using _holes = makeHoles();
       using trap = new TrappedMemory('exit', UNITS, PAGE, BACKINGS[kind]);
-      const holes = makeHoles();
       const { resolve } = trap.resolver();
       for (let unit = 0; unit < UNITS; unit++) {
         resolve(unit);
       }
-      holes.close();
       using scan = new PageScan(trap.guestAddress(0), UNITS);
       const until = performance.now() + LOOK_MILLISECONDS;
       while (met < enough && performance.now() < until) {
@@ -173,7 +173,7 @@ for (const kind of KINDS) {
   for (const strategy of STRATEGIES) {
     t.test(`${kind}, ${strategy}: a page that exits while it moves`, options, async (t) => {
       t.comment('the kernel waits for the end of a migration: the resolver is asked directly');
-      const met = await eachMoving(kind, 4, (trap, unit, met) => {
+      const met = await eachMoving(kind, 2, (trap, unit, met) => {
         const { resolve, failure } = trap.resolver({ strategy });
         const { states, layout } = trap.memory;
         if (met % 2 === 0) {
