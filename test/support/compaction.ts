@@ -40,8 +40,8 @@ export function pageFrames(address: number, pages: number): number[] {
 /**
  * Memory of which every other page frame is free. What is allocated next goes into the lowest of
  * them, for they are freed last, and compaction moves it up into the others: it does not move
- * anything into large free blocks. So it is to be kept for as long as something is to move. The
- * caller's to close.
+ * anything into large free blocks. What is freed stays with its CPU for seconds (6.7 on), in which
+ * compaction does not see it: keep the holes, and compact again and again. The caller's to close.
  */
 export function makeHoles(): Mapping {
   const ballast = Mapping.scratch(PAGES * PAGE);
