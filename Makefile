@@ -9,10 +9,16 @@ endif
 CFLAGS   := -O2 -Wall -Wextra -Werror
 
 TS_SOURCES := $(shell find src test bench -name '*.ts' 2>/dev/null)
-IMAGE_FILES := $(IMAGES)/touch.elf $(IMAGES)/hello.bin
+IMAGE_FILES := $(IMAGES)/touch.elf $(IMAGES)/mce.elf $(IMAGES)/hello.bin
 REFERENCE := $(DIST)/bench/reference/fault-loops
 
-.PHONY: demo build test test-kvm coverage bench lint format readme guest-images clean
+# A worker thread is one file in CommonJS: loading some forty modules through the ESM loader costs it
+# more than all else, and there is one worker for every vCPU.
+WORKERS := vcpu/vcpu-worker fault/handler-worker fault/chore-worker
+BUNDLE := --bundle --platform=node --target=node20 --format=cjs --external:koffi --sourcemap \
+	--entry-names=[name] --out-extension:.js=.cjs --pure:bind --log-level=warning
+
+.PHONY: demo build test test-kvm coverage soak-signals fuzz bench lint format readme guest-images clean
 
 demo: build
 	@node $(DIST)/src/cli/main.js bench deliveries --pages 16384
@@ -31,15 +37,17 @@ node_modules/.installed: package.json package-lock.json
 
 $(DIST)/.built: node_modules/.installed tsconfig.json $(TS_SOURCES)
 	$(NODE_BIN)/tsc
+	@$(NODE_BIN)/esbuild $(WORKERS:%=$(DIST)/src/%.js) $(BUNDLE) --outdir=$(DIST)/src/workers
 	@chmod +x $(DIST)/src/cli/main.js
 	@touch $@
 
 guest-images: $(IMAGE_FILES)
 
-$(IMAGES)/touch.elf: guest-images/touch/touch.S guest-images/abi.h guest-images/image.ld
+.SECONDEXPANSION:
+$(IMAGES)/%.elf: guest-images/$$*/$$*.S guest-images/abi.h guest-images/image.ld
 	@mkdir -p $(@D)
-	$(CC) -c -o $(IMAGES)/touch.o $<
-	ld -n -static --no-warn-rwx-segments -T guest-images/image.ld -o $@ $(IMAGES)/touch.o
+	$(CC) -c -o $(IMAGES)/$*.o $<
+	ld -n -static --no-warn-rwx-segments -T guest-images/image.ld -o $@ $(IMAGES)/$*.o
 
 $(IMAGES)/hello.bin: guest-images/hello/hello.S guest-images/abi.h
 	@mkdir -p $(@D)
@@ -66,13 +74,31 @@ test: build .tap/.built
 test-kvm:
 	$(MAKE) test TESTS='$(DIST)/test/kvm/*.test.js $(DIST)/test/runs/*.test.js'
 
+# Signals at random moments, more of them than in `make test`.
+soak-signals: build .tap/.built
+	FAULTLINE_SIGNAL_RUNS=$${FAULTLINE_SIGNAL_RUNS:-200} node $(DIST)/test/failures/signals.test.js
+
+# Untrusted input, a hundred thousand cases of it; `make test` tries some thousands.
+CASES = 100000
+
+fuzz: build .tap/.built
+	@rm -f $(DIST)/fuzz.jsonl $(DIST)/fuzz-failed
+	@echo 'trying $(CASES) cases: some ten minutes'
+	@FAULTLINE_FUZZ_CASES=$(CASES) FAULTLINE_FUZZ_LOG=$(DIST)/fuzz.jsonl \
+	  $(NODE_BIN)/tap run --timeout=0 --reporter=$(REPORTER) --output-file=$(DIST)/fuzz.tap $(DIST)/test/fuzz/*.test.js \
+	  || touch $(DIST)/fuzz-failed
+	@if [ -e $(DIST)/fuzz-failed ]; then node $(DIST)/test/report.js $(DIST)/fuzz.tap; fi
+	@FAULTLINE_FUZZ_CASES=$(CASES) node $(DIST)/test/fuzz/summary.js $(DIST)/fuzz.jsonl
+	@if [ -e $(DIST)/fuzz-failed ]; then rm $(DIST)/fuzz-failed; exit 1; fi
+
 # Every branch of the fault loop is executed: by V8's own account of the built JavaScript, the worker
 # threads' included, which write theirs when they end.
 FAULT_LOOP := $(addprefix src/fault/,resolver.ts range-mapper.ts installer.ts handler-loop.ts around.ts \
-  trap-marker.ts chores.ts) src/vcpu/run-loop.ts src/machine/delivery.ts
+  trap-marker.ts chores.ts revisit.ts wake.ts memory-error.ts staged-fill.ts) \
+  $(addprefix src/vcpu/,run-loop.ts memory-errors.ts) src/machine/delivery.ts
 COVERAGE_TESTS = $(DIST)/test/fault/*.test.js $(DIST)/test/vcpu/*.test.js $(DIST)/test/kernel-states/*.test.js \
   $(DIST)/test/machine/delivery.test.js \
-  $(addprefix $(DIST)/test/runs/,deliveries.test.js hugetlb-reserve.test.js in-ram-mmio.test.js)
+  $(addprefix $(DIST)/test/runs/,deliveries.test.js hugetlb-reserve.test.js in-ram-mmio.test.js memory-errors.test.js)
 
 coverage: build .tap/.built
 	@rm -rf $(DIST)/coverage

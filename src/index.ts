@@ -22,14 +22,15 @@ export {
   createResolver,
   type Resolver,
   type ResolverOptions,
-  type Strategy,
 } from './fault/resolver.js';
+export type { Strategy } from './fault/revisit.js';
 export type { HeapUse } from './fault/worker-control.js';
 export {
   DefectError,
   type ErrorCode,
   FaultlineError,
   GuestError,
+  InterruptedError,
   SyscallError,
   UnsupportedError,
   UsageError,
@@ -77,5 +78,7 @@ export { findBacking } from './memory/open-backing.js';
 export { type Trap, trapMissing } from './memory/trap.js';
 export { describeDiscardMatrix } from './report/matrix-report.js';
 export { describeRun } from './report/run-report.js';
+export type { SourceFault } from './source/faulty-source.js';
 export type { Network } from './source/network-link.js';
 export type { ContentsSpec } from './source/open-source.js';
+export type { SourceTally } from './source/source-control.js';

@@ -1,4 +1,4 @@
-import { GuestError, UnsupportedError } from '../../src/ffi/errors.js';
+import { GuestError, InterruptedError, UnsupportedError } from '../../src/ffi/errors.js';
 import { WORKLOAD_START } from '../../src/machine/guest-physical-map.js';
 import type { RunOptions } from '../../src/machine/machine-config.js';
 import { runGuest } from '../../src/machine/run-guest.js';
@@ -17,6 +17,9 @@ export function memoryFor(pages: number): number {
  */
 export async function verifiedRun(options: RunOptions): Promise<RunResult> {
   const result = await runGuest(options);
+  if (result.error?.code === 'interrupted') {
+    throw new InterruptedError('the bench was interrupted');
+  }
   if (result.outcome !== 'completed') {
     throw new GuestError(
       `a run under delivery ${result.delivery.used} ended as ${result.outcome}: ${result.error?.message ?? ''}`,

@@ -1,11 +1,15 @@
 import { accessSync, constants, existsSync, statSync, writeFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import { dirname } from 'node:path';
 import { Command, Option } from 'commander';
 import type { Bench, BenchChoices, BenchResult } from '../../bench/scale/bench.js';
 import { BENCHES } from '../../bench/scale/registry.js';
-import { UsageError } from '../ffi/errors.js';
+import { memoryFor } from '../../bench/scale/verified-run.js';
+import { UnsupportedError, UsageError } from '../ffi/errors.js';
+import { MAX_MEMORY_BYTES } from '../machine/guest-physical-map.js';
 import type { BackingName } from '../memory/backing.js';
 import { findBacking } from '../memory/open-backing.js';
+import { formatSize } from '../memory/sizes.js';
 import { interruptible } from './interrupt.js';
 import { listOf, parseNetwork, parseSize, parseWhole } from './option-values.js';
 import { ProgressLine } from './progress.js';
@@ -89,7 +93,20 @@ async function run(bench: Bench, { json, list: _list, ...choices }: BenchFlags):
   }
   process.stdout.write(`${bench.describe(result)}\n`);
   if (json !== undefined) {
-    writeFileSync(json, `${JSON.stringify(result, null, 2)}\n`);
+    writeResult(json, `${JSON.stringify(result, null, 2)}\n`);
+  }
+}
+
+function writeResult(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new UnsupportedError(
+      `--json ${path} could not be written (${code ?? 'unknown error'})`,
+      'Name a file where there is room. The result is above.',
+      { cause: error },
+    );
   }
 }
 
@@ -102,6 +119,21 @@ function checkChoices(bench: Bench, choices: BenchChoices): void {
     if (value === 0) {
       throw new UsageError(`--${name} must be at least 1`);
     }
+  }
+  if (choices.pages !== undefined) {
+    checkPages(choices.pages);
+  }
+}
+
+/** Of what --pages means for a guest's memory, which the caller has not named. */
+function checkPages(pages: number): void {
+  const bytes = memoryFor(pages);
+  const takes = `--pages ${pages} takes ${formatSize(bytes)} of guest memory`;
+  if (bytes > MAX_MEMORY_BYTES) {
+    throw new UsageError(`${takes}, and a guest has ${formatSize(MAX_MEMORY_BYTES)} at most`);
+  }
+  if (bytes > totalmem()) {
+    throw new UnsupportedError(`${takes}, which is more than this host has`, 'Use fewer pages.');
   }
 }
 

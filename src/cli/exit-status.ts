@@ -20,6 +20,7 @@ export function statusOfError(code: ErrorCode): number {
     case 'unsupported':
       return STATUS.unsupported;
     case 'guest':
+    case 'interrupted':
       return STATUS.failed;
     case 'syscall':
     case 'defect':

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { discardMatrix } from '../memory/discard-matrix/discard-matrix.js';
 import { describeDiscardMatrix } from '../report/matrix-report.js';
+import { interruptible } from './interrupt.js';
 import { ProgressLine } from './progress.js';
 
 export function matrixCommand(): Command {
@@ -19,12 +20,15 @@ export function matrixCommand(): Command {
 async function discard(flags: { readonly json?: true }): Promise<void> {
   let progress: ProgressLine | null = null;
   try {
-    const matrix = await discardMatrix({
-      onStep: (done, total, backing) => {
-        progress ??= new ProgressLine(total);
-        progress.step(done, backing);
-      },
-    });
+    const matrix = await interruptible((signal) =>
+      discardMatrix({
+        signal,
+        onStep: (done, total, backing) => {
+          progress ??= new ProgressLine(total);
+          progress.step(done, backing);
+        },
+      }),
+    );
     const text = flags.json ? JSON.stringify(matrix, null, 2) : describeDiscardMatrix(matrix);
     process.stdout.write(`${text}\n`);
   } finally {

@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import type { AroundPolicy } from '../fault/around.js';
 import type { Background, Pin } from '../machine/machine-config.js';
+import type { SourceFault } from '../source/faulty-source.js';
 import type { Network } from '../source/network-link.js';
 import { type ContentsSpec, DEFAULT_SEED } from '../source/open-source.js';
 
@@ -30,6 +31,17 @@ export function parseSeconds(text: string): number {
   return Number(text);
 }
 
+/** `0x200000,4M` → [2097152, 4194304]. */
+export function parseAddresses(text: string): readonly number[] {
+  return text.split(',').map((part) => {
+    const address = /^0x[0-9a-f]{1,13}$/i.test(part) ? Number(part) : parseSize(part);
+    if (!Number.isSafeInteger(address)) {
+      throw new InvalidArgumentError('An address is 0x and hexadecimal digits, or a size.');
+    }
+    return address;
+  });
+}
+
 /** `zero`, `pattern` or `pattern:SEED`. */
 export function parseSource(text: string): ContentsSpec {
   if (text === 'zero') {
@@ -43,6 +55,36 @@ export function parseSource(text: string): ContentsSpec {
     );
   }
   return { kind: 'pattern', seed: value };
+}
+
+/** `page=GPA[:TIMES]`, `every=N[:TIMES]`, `delay=MILLISECONDS` or `throw=GPA`; may be given often. */
+export function parseFault(
+  text: string,
+  previous: readonly SourceFault[] = [],
+): readonly SourceFault[] {
+  const [, kind, digits, times] =
+    /^(\w+)=(0x[0-9a-f]{1,13}|\d{1,15})(?::(\d{1,9}))?$/i.exec(text) ?? [];
+  const value = Number(digits);
+  const often = times === undefined ? null : Number(times);
+  switch (kind) {
+    case 'page':
+      return [...previous, { kind, address: value, times: often }];
+    case 'every':
+      return [...previous, { kind, requests: value, times: often }];
+    case 'delay':
+      if (often === null) {
+        return [...previous, { kind, milliseconds: value }];
+      }
+      break;
+    case 'throw':
+      if (often === null) {
+        return [...previous, { kind, address: value }];
+      }
+      break;
+  }
+  throw new InvalidArgumentError(
+    'It is page=GPA[:TIMES], every=N[:TIMES], delay=MILLISECONDS or throw=GPA.',
+  );
 }
 
 const RATES: Readonly<Record<string, number>> = { '': 1, K: 1e3, M: 1e6, G: 1e9, T: 1e12 };

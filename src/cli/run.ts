@@ -1,18 +1,26 @@
 import { Command, Option } from 'commander';
 import { UsageError } from '../ffi/errors.js';
 import { BUNDLED_GUESTS } from '../machine/bundled-guests.js';
-import { DELIVERY_NAMES } from '../machine/delivery.js';
-import { type RunOptions, STRATEGIES } from '../machine/machine-config.js';
+import { DELIVERIES, DELIVERY_NAMES, type DeliveryName } from '../machine/delivery.js';
+import {
+  DEFAULT_SOURCE_RETRIES,
+  MEMORY_ERROR_POLICIES,
+  type RunOptions,
+  STRATEGIES,
+} from '../machine/machine-config.js';
 import { COLLAPSE_POLICIES } from '../machine/refusals.js';
 import { runGuest } from '../machine/run-guest.js';
 import { BACKING_KINDS } from '../memory/backing.js';
 import { formatSize } from '../memory/sizes.js';
 import { describeRun } from '../report/run-report.js';
+import { consoleWriter } from './console-text.js';
 import { statusOfRun } from './exit-status.js';
 import { interruptible } from './interrupt.js';
 import {
+  parseAddresses,
   parseAround,
   parseBackground,
+  parseFault,
   parseNetwork,
   parseParam,
   parsePin,
@@ -22,7 +30,7 @@ import {
   parseWhole,
 } from './option-values.js';
 
-interface RunFlags {
+export interface RunFlags {
   readonly memory: number;
   readonly backing: NonNullable<RunOptions['backing']>;
   readonly reserve: boolean;
@@ -34,9 +42,13 @@ interface RunFlags {
   readonly prefetch: NonNullable<RunOptions['prefetch']> | null;
   readonly discard: NonNullable<RunOptions['discard']> | null;
   readonly vcpus: number;
-  readonly handlers: number;
+  readonly handlers?: number;
   readonly source: NonNullable<RunOptions['source']>;
   readonly network?: NonNullable<RunOptions['network']>;
+  readonly poison?: readonly number[];
+  readonly onMemoryError: NonNullable<RunOptions['onMemoryError']>;
+  readonly failSource?: NonNullable<RunOptions['failSource']>;
+  readonly sourceRetries: number;
   readonly pin?: NonNullable<RunOptions['pin']>;
   readonly param?: Readonly<Record<string, string>>;
   readonly timeout: number;
@@ -116,9 +128,9 @@ export function runCommand(): Command {
     )
     .addOption(new Option('--vcpus <N>', '1 to 64').argParser(parseWhole).default(1))
     .addOption(
-      new Option('--handlers <N>', 'handler threads, for delivery handler')
-        .argParser(parseWhole)
-        .default(1),
+      new Option('--handlers <N>', 'handler threads, for delivery handler (default: 1)').argParser(
+        parseWhole,
+      ),
     )
     .addOption(
       new Option('--source <WHAT>', 'what a missing page contains: zero, pattern[:SEED]')
@@ -130,6 +142,31 @@ export function runCommand(): Command {
         '--network <RATE>',
         'imitates a network that missing pages come over: BITS_PER_SECOND[:LATENCY_MICROSECONDS], as 10G:50; here K, M, G are powers of 1000, for it is a bit rate (default: none)',
       ).argParser(parseNetwork),
+    )
+    .addOption(
+      new Option(
+        '--poison <GPA,…>',
+        'pages that fail when they are touched, as 0x200000',
+      ).argParser(parseAddresses),
+    )
+    .addOption(
+      new Option(
+        '--on-memory-error <WHAT>',
+        'when a vCPU touches memory that failed: tell the guest by a machine check, or stop with a report',
+      )
+        .choices(MEMORY_ERROR_POLICIES)
+        .default('stop'),
+    )
+    .addOption(
+      new Option(
+        '--fail-source <WHAT>',
+        'makes the source misbehave while the guest runs, as page=0x200000:2 (fails twice), every=100 (one request in 100 fails), delay=50 (milliseconds a request), throw=0x200000; may be given often',
+      ).argParser(parseFault),
+    )
+    .addOption(
+      new Option('--source-retries <N>', 'how often a source that fails is asked again')
+        .argParser(parseWhole)
+        .default(DEFAULT_SOURCE_RETRIES),
     )
     .addOption(
       new Option('--pin <SPEC>', 'threads to CPUs, as vcpu=0,1;handler=1').argParser(parsePin),
@@ -147,7 +184,7 @@ export function runCommand(): Command {
     .option('--list', 'lists the bundled guests and their parameters')
     .addHelpText(
       'after',
-      '\nExample:\n  faultline run touch --delivery exit --vcpus 4 --param order=random --json',
+      '\nWhat the guest writes to its serial port goes to stdout (with --json to stderr): byte for byte to a\nfile or pipe; on a terminal, control characters are shown as \\x1b.\n\nExample:\n  faultline run touch --delivery exit --vcpus 4 --param order=random --json',
     )
     .action(async (image: string | undefined, flags: RunFlags) => {
       if (flags.list) {
@@ -164,41 +201,68 @@ export function runCommand(): Command {
     });
 }
 
+/** What the command line asks for. */
+export function optionsOf(image: string, flags: RunFlags): RunOptions {
+  return {
+    image,
+    memoryBytes: flags.memory,
+    backing: flags.backing,
+    reserve: flags.reserve,
+    around: flags.around,
+    collapse: flags.collapse,
+    prefetch: flags.prefetch,
+    discard: flags.discard,
+    delivery: flags.delivery,
+    strategy: flags.strategy,
+    ...(flags.unit !== undefined && { unitBytes: flags.unit }),
+    vcpus: flags.vcpus,
+    ...(flags.handlers !== undefined && { handlers: flags.handlers }),
+    source: flags.source,
+    network: flags.network ?? null,
+    ...(flags.poison !== undefined && { poison: flags.poison }),
+    onMemoryError: flags.onMemoryError,
+    failSource: flags.failSource ?? [],
+    sourceRetries: flags.sourceRetries,
+    ...(flags.pin !== undefined && { pin: flags.pin }),
+    ...(flags.param !== undefined && { params: flags.param }),
+    timeoutSeconds: flags.timeout,
+    countKernelEvents: flags.count,
+  };
+}
+
 async function run(image: string, flags: RunFlags): Promise<number> {
   const console = flags.json ? process.stderr : process.stdout;
   const result = await interruptible((signal) =>
     runGuest({
-      image,
-      memoryBytes: flags.memory,
-      backing: flags.backing,
-      reserve: flags.reserve,
-      around: flags.around,
-      collapse: flags.collapse,
-      prefetch: flags.prefetch,
-      discard: flags.discard,
-      delivery: flags.delivery,
-      strategy: flags.strategy,
-      ...(flags.unit !== undefined && { unitBytes: flags.unit }),
-      vcpus: flags.vcpus,
-      handlers: flags.handlers,
-      source: flags.source,
-      network: flags.network ?? null,
-      ...(flags.pin !== undefined && { pin: flags.pin }),
-      ...(flags.param !== undefined && { params: flags.param }),
-      timeoutSeconds: flags.timeout,
-      countKernelEvents: flags.count,
+      ...optionsOf(image, flags),
       signal,
-      onConsole: (text) => console.write(text),
+      onConsole: consoleWriter(console),
     }),
   );
   process.stdout.write(
     flags.json ? `${JSON.stringify(result, null, 2)}\n` : `${describeRun(result)}\n`,
   );
+  for (const option of withoutEffect(flags, result.delivery.used)) {
+    process.stderr.write(
+      `faultline: ${option} had no effect: delivery ${result.delivery.used} has no handlers\n`,
+    );
+  }
   if (result.error !== null) {
     const { message, hint } = result.error;
     process.stderr.write(`faultline: ${message}${hint === '' ? '' : `. ${hint}`}\n`);
   }
   return statusOfRun(result);
+}
+
+/** Options that were given and are about handlers, where there are none. */
+function withoutEffect({ handlers, pin }: RunFlags, used: DeliveryName): string[] {
+  if (DELIVERIES[used].handled) {
+    return [];
+  }
+  return [
+    ...(handlers === undefined ? [] : ['--handlers']),
+    ...(pin?.handler === undefined ? [] : ['--pin handler=']),
+  ];
 }
 
 function listGuests(): string {

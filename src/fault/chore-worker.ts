@@ -62,4 +62,4 @@ function prepare(): () => ChoreEnd {
   }
 }
 
-await runWorker(data, prepare);
+runWorker(data, prepare);

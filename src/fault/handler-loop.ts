@@ -25,6 +25,11 @@ export interface HandlerLoopOptions {
   /** An eventfd; readable means stop. */
   readonly stopEvent: number;
   readonly resolver: Resolver;
+  /**
+   * Makes whoever touches a unit that failed get a memory error (UFFDIO_POISON): the vCPU's own
+   * thread then deals with it. False where the kernel cannot.
+   */
+  readonly poison: (unit: number) => boolean;
   readonly control: WorkerControl;
   readonly counters: Float64Array;
   readonly timing: FaultTiming;
@@ -39,7 +44,7 @@ export type HandlerEnd =
  * fault, when they come one at a time: poll, read, UFFDIO_CONTINUE. Allocates nothing.
  */
 export function createHandlerLoop(options: HandlerLoopOptions): () => HandlerEnd {
-  const { uffd, stopEvent, resolver, control, counters, timing } = options;
+  const { uffd, stopEvent, resolver, poison, control, counters, timing } = options;
   const { guestAddress, unitBytes } = options.memory;
   const page = new ScratchPage();
   const { u8, u16, u32, s32 } = page;
@@ -70,7 +75,7 @@ export function createHandlerLoop(options: HandlerLoopOptions): () => HandlerEnd
       outcome = resolver.resolve(unit);
       counters[FIRST_OUTCOME + outcome]! += 1;
     }
-    return outcome !== MEMORY_ERROR;
+    return outcome !== MEMORY_ERROR || poison(unit);
   }
 
   return () => {

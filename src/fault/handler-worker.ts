@@ -3,12 +3,14 @@ import { workerData } from 'node:worker_threads';
 import { counterRow } from '../measure/counters.js';
 import { threadHistograms } from '../measure/histogram.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
+import { poisonUnit, type Trap } from '../memory/trap.js';
 import { openRehearsalSource, openSource, type SourceSpec } from '../source/open-source.js';
 import type { AroundPolicy } from './around.js';
 import { createFaultTiming } from './fault-timing.js';
 import { createHandlerLoop, type HandlerEnd } from './handler-loop.js';
 import { rehearse } from './rehearse.js';
-import { createResolver, type Strategy } from './resolver.js';
+import { createResolver } from './resolver.js';
+import type { Strategy } from './revisit.js';
 import { runWorker, type WorkerData } from './run-worker.js';
 import { WorkerControl } from './worker-control.js';
 
@@ -17,7 +19,7 @@ export interface HandlerWorkerData extends WorkerData {
   readonly source: SourceSpec;
   readonly strategy: Strategy;
   readonly around: AroundPolicy;
-  readonly uffd: number;
+  readonly trap: Trap;
   readonly stopEvent: number;
   /** This thread's row in `counters` and histograms in `histograms`. */
   readonly row: number;
@@ -28,7 +30,8 @@ export interface HandlerWorkerData extends WorkerData {
 const data = workerData as HandlerWorkerData;
 
 function prepare(): () => HandlerEnd {
-  const { memory, uffd, stopEvent, strategy, around } = data;
+  const { memory, trap, stopEvent, strategy, around } = data;
+  const { uffd } = trap;
   const counters = counterRow(data.counters, data.row);
   const histograms = threadHistograms(data.histograms, data.row);
   const timing = createFaultTiming(histograms);
@@ -46,7 +49,16 @@ function prepare(): () => HandlerEnd {
   });
   const control = new WorkerControl(data.control);
   rehearse(openRehearsalSource(data.source), timing, () => undefined, histograms);
-  return createHandlerLoop({ memory, uffd, stopEvent, resolver, control, counters, timing });
+  return createHandlerLoop({
+    memory,
+    uffd,
+    stopEvent,
+    resolver,
+    poison: (unit) => poisonUnit(memory, trap, unit),
+    control,
+    counters,
+    timing,
+  });
 }
 
-await runWorker(data, prepare);
+runWorker(data, prepare);

@@ -10,6 +10,7 @@ import { MADV_POPULATE_WRITE } from '../uapi/mman.js';
 import type { FaultTiming } from './fault-timing.js';
 import { INSTALLED, MEMORY_ERROR, type PRESENT, type RETRIED } from './outcome.js';
 import { createRangeMapper } from './range-mapper.js';
+import { createStagedFill } from './staged-fill.js';
 
 const { EAGAIN, EINTR } = constants.errno;
 
@@ -96,22 +97,25 @@ function createContinueInstaller(options: InstallerOptions): Installer {
     }
   }
 
+  const staged = backing.truncatable ? createStagedFill(options, failure) : null;
   return {
     failure,
-    fill: (first, count) => {
-      const window = windows[(first / unitsPerWindow) | 0]!;
-      const firstWord = (first % unitsPerWindow) * wordsPerUnit;
-      timing.beforeAllocate();
-      const error = allocate(window, firstWord, first, count);
-      timing.afterAllocate();
-      if (error !== 0) {
-        return failed(failure, 'allocate', error);
-      }
-      return (
-        source.fill(first * pagesPerUnit, window, firstWord, count * wordsPerUnit) ||
-        failed(failure, 'source', 0)
-      );
-    },
+    fill:
+      staged ??
+      ((first, count) => {
+        const window = windows[(first / unitsPerWindow) | 0]!;
+        const firstWord = (first % unitsPerWindow) * wordsPerUnit;
+        timing.beforeAllocate();
+        const error = allocate(window, firstWord, first, count);
+        timing.afterAllocate();
+        if (error !== 0) {
+          return failed(failure, 'allocate', error);
+        }
+        return (
+          source.fill(first * pagesPerUnit, window, firstWord, count * wordsPerUnit) ||
+          failed(failure, 'source', 0)
+        );
+      }),
     map:
       uffd === -1
         ? () => INSTALLED

@@ -1,41 +1,23 @@
-import { constants } from 'node:os';
-import { errno, ioctl, madvise } from '../ffi/libc.js';
-import { ScratchPage } from '../ffi/scratch.js';
 import { WINDOW_BYTES } from '../ffi/view.js';
-import { NEIGHBOURS, SYSCALLS } from '../measure/counters.js';
-import { MemoryChanges } from '../memory/changes.js';
+import { NEIGHBOURS } from '../measure/counters.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
-import { AWAITED, CLAIMED, MAPPED, MISSING, PageStates, POISONED } from '../memory/page-states.js';
+import {
+  AWAITED,
+  CLAIMED,
+  MAPPED,
+  MISSING,
+  PageStates,
+  POISONED,
+  poisonedBecause,
+} from '../memory/page-states.js';
 import type { PageSource } from '../source/page-source.js';
-import { MADV_POPULATE_WRITE } from '../uapi/mman.js';
-import { UFFDIO_WAKE, uffdio_range } from '../uapi/userfaultfd.js';
 import { type AroundPolicy, createAround } from './around.js';
 import type { FaultTiming } from './fault-timing.js';
-import { createInstaller, type InstallCause } from './installer.js';
-import {
-  INSTALLED,
-  MEMORY_ERROR,
-  type Outcome,
-  POPULATED,
-  PRESENT,
-  REMAPPED,
-  RETRIED,
-} from './outcome.js';
-
-const { EAGAIN, EINTR } = constants.errno;
-
-/** More pages than one instruction can need. */
-const REVISITED_UNITS = 8;
-
-/**
- * What an exit means on a page that we have continued already (seed 003): under `no-slow-gup` the
- * kernel took it away again (swap, migration) and MADV_POPULATE_WRITE brings it back; under
- * `no-uffd-wait` the kernel has tried that itself, so it is a memory error.
- */
-export type Strategy = 'no-slow-gup' | 'no-uffd-wait';
-
-/** Why a page's contents cannot be had. */
-export type MemoryErrorCause = InstallCause | 'populate' | 'repeated' | 'poisoned';
+import { createInstaller } from './installer.js';
+import { encodeReason, type MemoryErrorCause, type MemoryFailure } from './memory-error.js';
+import { INSTALLED, MEMORY_ERROR, type Outcome, PRESENT, REMAPPED, RETRIED } from './outcome.js';
+import { createRevisit, type Strategy } from './revisit.js';
+import { createWake } from './wake.js';
 
 export interface ResolverOptions {
   readonly memory: GuestMemoryLayout;
@@ -59,8 +41,8 @@ export interface ResolverOptions {
 export interface Resolver {
   /** Resolves the fault unit of this number. Never throws. */
   readonly resolve: (unit: number) => Outcome;
-  /** What the last MEMORY_ERROR was about. `errno` is 0 where no call failed. */
-  readonly failure: { unit: number; cause: MemoryErrorCause; errno: number };
+  /** What the last MEMORY_ERROR was about. */
+  readonly failure: MemoryFailure;
 }
 
 /**
@@ -69,10 +51,9 @@ export interface Resolver {
  * koffi. Nothing below allocates.
  */
 export function createResolver(options: ResolverOptions): Resolver {
-  const { source, uffd, strategy, sleepers, counters, timing } = options;
-  const { guestAddress, bytes, unitBytes } = options.memory;
+  const { source, uffd, sleepers, counters, timing } = options;
+  const { bytes, unitBytes } = options.memory;
   const states = new PageStates(options.memory.states);
-  const changes = new MemoryChanges(options.memory.changes);
   const units = bytes / unitBytes;
   const unitsPerWindow = WINDOW_BYTES / unitBytes;
   const isVcpu = options.caller === 'vcpu';
@@ -90,56 +71,28 @@ export function createResolver(options: ResolverOptions): Resolver {
   });
   const { fill, map } = installer;
 
-  const page = new ScratchPage(64);
-  const argument = page.address;
-  const { u32 } = page;
-  const START = uffdio_range.offset.start >> 2;
-  const LENGTH = uffdio_range.offset.len >> 2;
+  const wake = createWake(options.memory, sleepers ? uffd : -1, counters);
+  const { revisit, explain, failure } = createRevisit({ ...options, wake });
 
-  const failure = { unit: -1, cause: 'source' as MemoryErrorCause, errno: 0 };
-  /**
-   * The units this thread last found mapped, in a ring: one instruction can need several pages, and
-   * its exits then come in turn. With each, the change of memory that it was found after.
-   */
-  const revisited = new Int32Array(REVISITED_UNITS).fill(-1);
-  const revisitedAfter = new Int32Array(REVISITED_UNITS);
-  let revisits = 0;
-
-  function fail(unit: number, cause: MemoryErrorCause, error: number): Outcome {
-    failure.unit = unit;
-    failure.cause = cause;
-    failure.errno = error;
-    return MEMORY_ERROR;
+  /** Ends a claim on a unit whose contents cannot be had. Whoever touches it is told the same. */
+  function poison(unit: number, cause: MemoryErrorCause, error: number): Outcome {
+    const reason = encodeReason(cause, error);
+    publish(unit, 1, poisonedBecause(reason));
+    return explain(unit, reason);
   }
 
   /**
    * Ends claims. UFFDIO_CONTINUE has woken who slept on the units, but one may have fallen asleep
    * since, if the kernel took the page away again at once, or nothing may have come of the claim.
    */
-  function publish(
-    first: number,
-    count: number,
-    state: typeof MAPPED | typeof MISSING | typeof POISONED,
-  ): void {
+  function publish(first: number, count: number, word: number): void {
     let awaited = false;
     for (let unit = first; unit < first + count; unit++) {
-      awaited = states.publish(unit, state) || awaited;
+      awaited = states.publish(unit, word) || awaited;
     }
-    if (awaited && sleepers) {
+    if (awaited) {
       wake(first, count);
     }
-  }
-
-  /** Whoever sleeps on these units looks at them again. */
-  function wake(first: number, count: number): void {
-    const start = guestAddress + first * unitBytes;
-    const length = count * unitBytes;
-    u32[START] = start; // a store takes a double modulo 2^32
-    u32[START + 1] = start / 0x1_0000_0000;
-    u32[LENGTH] = length;
-    u32[LENGTH + 1] = length / 0x1_0000_0000;
-    counters[SYSCALLS]! += 1;
-    ioctl(uffd, UFFDIO_WAKE, argument);
   }
 
   /** Brings in claimed units. A failure of the source is the caller's to publish. */
@@ -165,8 +118,7 @@ export function createResolver(options: ResolverOptions): Resolver {
         publish(unit, 1, MISSING);
         return outcome;
       default:
-        publish(unit, 1, POISONED);
-        return fail(unit, installer.failure.cause, installer.failure.errno);
+        return poison(unit, installer.failure.cause, installer.failure.errno);
     }
   }
 
@@ -206,18 +158,16 @@ export function createResolver(options: ResolverOptions): Resolver {
     publish(first, mapped - first, MAPPED);
     counters[NEIGHBOURS]! += mapped - first - (unit < mapped ? 1 : 0);
     for (let other = mapped; other < end; other++) {
-      if (other !== unit) {
-        publish(other, 1, other === torn ? POISONED : MISSING);
+      if (other === torn) {
+        poison(other, installer.failure.cause, installer.failure.errno);
+      } else if (other !== unit) {
+        publish(other, 1, MISSING);
       }
     }
     if (unit < mapped) {
       return INSTALLED;
     }
-    if (unit === torn) {
-      publish(unit, 1, POISONED);
-      return fail(unit, installer.failure.cause, installer.failure.errno);
-    }
-    return installOne(unit);
+    return unit === torn ? MEMORY_ERROR : installOne(unit);
   }
 
   /** A message about a unit that is mapped: older than the mapping, or its entry is gone again. */
@@ -231,45 +181,13 @@ export function createResolver(options: ResolverOptions): Resolver {
     }
     const outcome = map(unit, 1);
     if (outcome === MEMORY_ERROR) {
-      publish(unit, 1, POISONED);
-      return fail(unit, installer.failure.cause, installer.failure.errno);
+      return poison(unit, installer.failure.cause, installer.failure.errno);
     }
     states.publish(unit, MAPPED);
     if (outcome !== RETRIED) {
       wake(unit, 1);
     }
     return outcome === INSTALLED ? REMAPPED : outcome;
-  }
-
-  /**
-   * An exit for a page that is mapped. The first only lost a race: another thread mapped the page
-   * between the exit and the claim. If it comes again, and not because memory was changed meanwhile,
-   * the kernel cannot reach the page.
-   */
-  function revisit(unit: number): Outcome {
-    const sequence = changes.sequence;
-    const slot = revisited.indexOf(unit);
-    if (slot < 0 || revisitedAfter[slot] !== sequence) {
-      const free = slot < 0 ? revisits : slot;
-      revisited[free] = unit;
-      revisitedAfter[free] = sequence;
-      revisits = slot < 0 ? (revisits + 1) % REVISITED_UNITS : revisits;
-      return PRESENT;
-    }
-    if (strategy === 'no-uffd-wait') {
-      return fail(unit, 'repeated', 0);
-    }
-    if (!states.claimMapped(unit)) {
-      return RETRIED; // being discarded
-    }
-    counters[SYSCALLS]! += 1;
-    const failed = madvise(guestAddress + unit * unitBytes, unitBytes, MADV_POPULATE_WRITE);
-    const error = failed === 0 ? 0 : errno();
-    states.publish(unit, MAPPED);
-    if (error === 0) {
-      return POPULATED;
-    }
-    return error === EINTR || error === EAGAIN ? RETRIED : fail(unit, 'populate', error);
   }
 
   function resolve(unit: number): Outcome {
@@ -281,7 +199,7 @@ export function createResolver(options: ResolverOptions): Resolver {
       return isVcpu ? revisit(unit) : revisitForSleeper(unit);
     }
     if (state === POISONED) {
-      return fail(unit, 'poisoned', 0);
+      return explain(unit, states.reasonOf(unit));
     }
     if (options.caller === 'prefetch') {
       return PRESENT;

@@ -1,6 +1,4 @@
-import { PerformanceObserver } from 'node:perf_hooks';
-import { setImmediate } from 'node:timers/promises';
-import { getHeapStatistics } from 'node:v8';
+import { GCProfiler, getHeapStatistics } from 'node:v8';
 import { parentPort } from 'node:worker_threads';
 import { DefectError, reportOf } from '../ffi/errors.js';
 import { currentThreadId, pinCurrentThread } from '../ffi/thread.js';
@@ -22,53 +20,48 @@ export interface WorkerData {
  * @param prepare sets the thread up and gives its loop, which blocks until the worker's work is done
  * or it is told to stop, and says how it ended
  */
-export async function runWorker<End>(data: WorkerData, prepare: () => () => End): Promise<void> {
+export function runWorker<End>(data: WorkerData, prepare: () => () => End): void {
   const port = parentPort;
   if (port === null) {
     throw new DefectError('a worker module was loaded outside a worker');
   }
   const post = (message: WorkerMessage<End>): void => port.postMessage(message);
   try {
-    await live(data, prepare, post);
+    live(data, prepare, post);
   } catch (error) {
     post({ type: 'failed', report: reportOf(error) });
   }
   port.once('message', () => port.close());
 }
 
-async function live<End>(
+function live<End>(
   data: WorkerData,
   prepare: () => () => End,
   post: (message: WorkerMessage<End>) => void,
-): Promise<void> {
+): void {
+  const control = new WorkerControl(data.control);
+  if (control.stopping) {
+    return; // while this code was loaded: the machine may be gone
+  }
   const loop = prepare();
   if (data.cpu !== null) {
     pinCurrentThread(data.cpu);
   }
   // Leave nothing for the collector to finish while the loop runs, so that what it does is ours.
-  (globalThis.gc as () => void)();
-  let collections = 0;
-  const observer = new PerformanceObserver((list) => {
-    collections += list.getEntries().length;
-  });
-  observer.observe({ entryTypes: ['gc'] });
+  (globalThis.gc as (options: object) => void)({ type: 'minor' });
+  const collector = new GCProfiler();
   using perf = new ThreadPerfCounters(data.perf);
-  const control = new WorkerControl(data.control);
-  post({ type: 'ready', threadId: currentThreadId() });
+  post({ type: 'ready', threadId: currentThreadId(), descriptors: perf.descriptors });
   control.waitForStart();
 
   const heapBytes = getHeapStatistics().used_heap_size;
+  collector.start();
   perf.start();
   const began = Number(process.hrtime.bigint());
   const end = loop();
   const ended = Number(process.hrtime.bigint());
   const readings = perf.stop();
   const grownBytes = getHeapStatistics().used_heap_size - heapBytes;
-
-  // Collections are reported through the event loop, which the loop has kept from turning.
-  await setImmediate();
-  await setImmediate();
-  observer.disconnect();
-  const heap = { collections, grownBytes };
+  const heap = { collections: collector.stop().statistics.length, grownBytes };
   post({ type: 'finished', end, perf: readings, heap, began, ended });
 }

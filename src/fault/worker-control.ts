@@ -59,6 +59,8 @@ export interface HeapUse {
 export interface ReadyMessage {
   readonly type: 'ready';
   readonly threadId: number;
+  /** Closed by the worker, unless it dies before it comes to that. */
+  readonly descriptors: readonly number[];
 }
 
 export interface ConsoleMessage {

@@ -61,6 +61,10 @@ export const ftruncate = bind<[fd: number, bytes: number]>('int ftruncate(int fd
 export const fallocate = bind<[fd: number, mode: number, offset: number, bytes: number]>(
   'int fallocate(int fd, int mode, int64_t offset, int64_t bytes)',
 );
+/** For commands that take a number. */
+export const fcntl = bind<[fd: number, command: number, argument: number]>(
+  'int fcntl(int fd, int command, int argument)',
+);
 export const read = bind<[fd: number, buffer: number, bytes: number]>(
   'int64_t read(int fd, uintptr_t buffer, size_t bytes)',
 );

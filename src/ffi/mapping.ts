@@ -83,7 +83,7 @@ export class Mapping implements Disposable {
   }
 
   /** Address space without memory behind it. */
-  private static reserve(bytes: number): Mapping {
+  static reserve(bytes: number): Mapping {
     return Mapping.create(bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
   }
 

@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import { Descriptor } from '../ffi/descriptor.js';
 import { SyscallError, UnsupportedError } from '../ffi/errors.js';
 import { errno, open } from '../ffi/libc.js';
-import { ScratchPage } from '../ffi/scratch.js';
+import { ScratchPage, scratch } from '../ffi/scratch.js';
 import { O_CLOEXEC, O_RDWR } from '../uapi/fcntl.js';
 import {
   KVM_API_VERSION,
@@ -11,6 +11,7 @@ import {
   KVM_GET_API_VERSION,
   KVM_GET_SUPPORTED_CPUID,
   KVM_GET_VCPU_MMAP_SIZE,
+  KVM_X86_GET_MCE_CAP_SUPPORTED,
 } from '../uapi/kvm.js';
 import { kvm_cpuid_entry2, kvm_cpuid2 } from '../uapi/kvm-x86.js';
 import { kvmIoctl } from './kvm-ioctl.js';
@@ -52,6 +53,13 @@ export class KvmSystem extends Descriptor {
     const fd = kvmIoctl('KVM_CREATE_VM', this.fd, KVM_CREATE_VM, 0);
     const runPageBytes = kvmIoctl('KVM_GET_VCPU_MMAP_SIZE', this.fd, KVM_GET_VCPU_MMAP_SIZE, 0);
     return new Vm(fd, runPageBytes);
+  }
+
+  /** KVM_X86_GET_MCE_CAP_SUPPORTED: MCG_CAP bits that a guest's CPU may have. */
+  machineCheckCapabilities(): number {
+    const name = 'KVM_X86_GET_MCE_CAP_SUPPORTED';
+    kvmIoctl(name, this.fd, KVM_X86_GET_MCE_CAP_SUPPORTED, scratch.address);
+    return scratch.getU64(0);
   }
 
   /** KVM_GET_SUPPORTED_CPUID: a `struct kvm_cpuid2` that can be given to a vCPU as it is. */

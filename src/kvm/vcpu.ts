@@ -65,14 +65,9 @@ export class Vcpu extends Descriptor {
     kvmIoctl('KVM_SET_REGS', this.fd, KVM_SET_REGS, scratch.address);
   }
 
-  /** KVM_GET_REGS. Values above 2^53 lose their low bits: these are for reports. */
+  /** See {@link readRegisters}. */
   registers(): Record<GeneralRegister, number> {
-    kvmIoctl('KVM_GET_REGS', this.fd, KVM_GET_REGS, scratch.address);
-    const registers = {} as Record<GeneralRegister, number>;
-    for (const [name, offset] of Object.entries(kvm_regs.offset)) {
-      registers[name as GeneralRegister] = scratch.getU64(offset);
-    }
-    return registers;
+    return readRegisters(this.fd);
   }
 
   /** The control registers, for reports. */
@@ -101,4 +96,14 @@ export class Vcpu extends Descriptor {
   tscKilohertz(): number {
     return kvmIoctl('KVM_GET_TSC_KHZ', this.fd, KVM_GET_TSC_KHZ, 0);
   }
+}
+
+/** KVM_GET_REGS. Values above 2^53 lose their low bits: these are for reports. */
+export function readRegisters(vcpu: number): Record<GeneralRegister, number> {
+  kvmIoctl('KVM_GET_REGS', vcpu, KVM_GET_REGS, scratch.address);
+  const registers = {} as Record<GeneralRegister, number>;
+  for (const [name, offset] of Object.entries(kvm_regs.offset)) {
+    registers[name as GeneralRegister] = scratch.getU64(offset);
+  }
+  return registers;
 }

@@ -1,8 +1,9 @@
 import { fileURLToPath } from 'node:url';
 import { UsageError } from '../ffi/errors.js';
-import type { ContentsSpec } from '../source/open-source.js';
 import type { PageSource } from '../source/page-source.js';
 import { WORKLOAD_START } from './guest-physical-map.js';
+import type { MachineConfig } from './machine-config.js';
+import { complaintOfMce, decodeMce, encodeMce, MCE_PARAMETERS, parseMce } from './mce-guest.js';
 import {
   decodeTouch,
   encodeTouch,
@@ -44,18 +45,19 @@ export interface Judgement {
   readonly maxCycles: number | null;
 }
 
+/** What of a machine's configuration a workload depends on. */
+export type WorkloadConfig = Pick<
+  MachineConfig,
+  'params' | 'source' | 'memoryBytes' | 'vcpus' | 'unitBytes'
+>;
+
 export interface BundledGuest {
   readonly name: string;
   readonly file: string;
   readonly description: string;
   /** What `--param` takes. */
   readonly parameters: Readonly<Record<string, string>>;
-  plan(
-    given: Readonly<Record<string, string>>,
-    source: ContentsSpec,
-    memoryBytes: number,
-    vcpus: number,
-  ): Workload;
+  plan(config: WorkloadConfig): Workload;
 }
 
 const NOTHING_TO_JUDGE: Judgement = { visits: null, complaint: null, maxCycles: null };
@@ -81,8 +83,8 @@ export const BUNDLED_GUESTS: readonly BundledGuest[] = [
     file: 'touch.elf',
     description: '64-bit, CPL3; touches pages, checks every word, times every first access',
     parameters: TOUCH_PARAMETERS,
-    plan: (given, source, memoryBytes, vcpus) => {
-      const parameters = parseTouch(given, memoryBytes);
+    plan: ({ params, source, memoryBytes, vcpus }) => {
+      const parameters = parseTouch(params, memoryBytes);
       const { pages, order, writePercent, passes, share, seed, stride, every } = parameters;
       const visits = pages * passes * (share === 'overlap' ? vcpus : 1);
       return {
@@ -93,6 +95,32 @@ export const BUNDLED_GUESTS: readonly BundledGuest[] = [
         contents: touchedContents(parameters, source),
         discardable: writePercent === 0 ? { start: WORKLOAD_START, end: memoryBytes } : null,
         judge: (reports) => judgeTouch(reports.map(decodeTouch), visits),
+      };
+    },
+  },
+  {
+    name: 'mce',
+    file: 'mce.elf',
+    description:
+      '64-bit; touches pages at CPL3, and takes machine checks about those that cannot be had (--on-memory-error inject)',
+    parameters: MCE_PARAMETERS,
+    plan: ({ params, source, memoryBytes, vcpus, unitBytes }) => {
+      const parameters = parseMce(params, memoryBytes);
+      const { pages, share } = parameters;
+      const visits = pages * (share === 'overlap' ? vcpus : 1);
+      const first = WORKLOAD_START / 4096;
+      return {
+        parameterBlock: encodeMce(parameters, source, unitBytes),
+        parameters: { pages, share },
+        pagesTouched: pages,
+        touches: (page) => page >= first && page < first + pages,
+        contents: () => null, // it writes no memory but its own
+        discardable: { start: WORKLOAD_START, end: memoryBytes },
+        judge: (reports) => ({
+          visits,
+          complaint: complaintOfMce(reports.map(decodeMce), visits),
+          maxCycles: null,
+        }),
       };
     },
   },

@@ -1,4 +1,5 @@
 import { EventEmitter, once } from 'node:events';
+import { availableParallelism } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import type { ChoreWorkerData } from '../fault/chore-worker.js';
@@ -10,35 +11,56 @@ import {
   WorkerControl,
   type WorkerMessage,
 } from '../fault/worker-control.js';
-import { DefectError, type ErrorReport, reportOf, UnsupportedError } from '../ffi/errors.js';
+import { DefectError, type ErrorReport, reportOf } from '../ffi/errors.js';
+import { close } from '../ffi/libc.js';
 import { kickThread } from '../ffi/thread.js';
 import { RunPage } from '../kvm/run-page.js';
 import { COUNTER_ROW_BYTES } from '../measure/counters.js';
 import { allocateHistograms } from '../measure/histogram.js';
 import { type PerfEvents, perfEvents } from '../measure/perf-counters.js';
-import { allocateLink, closeLink } from '../source/network-link.js';
-import type { SourceSpec } from '../source/open-source.js';
+import { SharedSource } from '../source/shared-source.js';
+import { ConsoleFlow } from '../vcpu/console-flow.js';
 import type { VcpuWorkerData, VcpuWorkerEnd } from '../vcpu/vcpu-worker.js';
 import type { Machine } from './machine.js';
+import { checkThreadRoom, noThread } from './thread-room.js';
 
 /** A stopped worker answers within microseconds; this long means that it never will. */
 const STOP_DEADLINE_MILLISECONDS = 1000;
 const KICK_INTERVAL_MILLISECONDS = 5;
+/** Threads that load their code at the same time. */
+const MOST_LOADING = 2 * availableParallelism();
 
 /** What a thread ended with, and whose it was. */
 export type Finish<End> = FinishedMessage<End> & { readonly index: number };
 
-const VCPU_WORKER = new URL('../vcpu/vcpu-worker.js', import.meta.url);
-const CHORE_WORKER = new URL('../fault/chore-worker.js', import.meta.url);
-const HANDLER_WORKER = new URL('../fault/handler-worker.js', import.meta.url);
+/** What the threads cost before the guest runs. */
+export interface Startup {
+  readonly threads: number;
+  /** From starting the first to the last being ready. */
+  readonly seconds: number;
+  /** By how much the process's resident memory grew, for each: an engine, mostly. */
+  readonly bytesPerThread: number;
+}
+
+/** What the build makes of vcpu/vcpu-worker.ts and its like: one file each. */
+const VCPU_WORKER = new URL('../workers/vcpu-worker.cjs', import.meta.url);
+const CHORE_WORKER = new URL('../workers/chore-worker.cjs', import.meta.url);
+const HANDLER_WORKER = new URL('../workers/handler-worker.cjs', import.meta.url);
+
+/** Does not throw. The guest waits with more while what it returns is not fulfilled. */
+type ConsoleReader = (text: string, vcpu: number) => void | Promise<void>;
 
 /** One worker thread, as the main thread follows it. */
 class CrewMember<End> {
+  /** `vCPU 0`, `handler 1` */
+  readonly name: string;
   /** Of the vCPU or handler. */
   readonly index: number;
   worker: Worker | null = null;
   /** 0 until it is ready. */
   threadId = 0;
+  /** What it has open. */
+  descriptors: readonly number[] = [];
   /** Set once its loop has ended. */
   finish: FinishedMessage<End> | null = null;
   /** It threw, and waits to be told to leave. */
@@ -47,7 +69,8 @@ class CrewMember<End> {
   private readonly module: URL;
   private readonly data: object;
 
-  constructor(index: number, module: URL, data: object) {
+  constructor(kind: string, index: number, module: URL, data: object) {
+    this.name = `${kind} ${index}`;
     this.index = index;
     this.module = module;
     this.data = data;
@@ -76,6 +99,8 @@ export class Crew {
   readonly control = new WorkerControl();
   readonly counters: SharedArrayBuffer;
   readonly histograms: SharedArrayBuffer;
+  /** What starting the threads took; null until all are ready. */
+  startup: Startup | null = null;
   /** The first thing that went wrong in a worker. */
   failure: ErrorReport | null = null;
   private readonly machine: Machine;
@@ -83,13 +108,15 @@ export class Crew {
   private readonly handlers: readonly CrewMember<HandlerEnd>[];
   private readonly chores: readonly CrewMember<ChoreEnd>[];
   private readonly pages: readonly RunPage[];
-  /** The network that the workers share, or null. */
-  private readonly link: SharedArrayBuffer | null;
-  private readonly onConsole: (text: string, vcpu: number) => void;
+  /** What the workers bring pages in from. */
+  readonly source: SharedSource;
+  private readonly onConsole: ConsoleReader;
+  private readonly consoleFlow = new ConsoleFlow();
   private readonly changes = new EventEmitter();
+  private launched = { at: 0, bytes: 0 };
 
   /** Describes the threads; {@link launch} starts them. */
-  constructor(machine: Machine, perf: PerfEvents, onConsole: (text: string, vcpu: number) => void) {
+  constructor(machine: Machine, perf: PerfEvents, onConsole: ConsoleReader) {
     this.machine = machine;
     this.onConsole = onConsole;
     setFlagsFromString('--expose-gc'); // for the workers: see run-worker.ts
@@ -100,18 +127,19 @@ export class Crew {
     this.counters = new SharedArrayBuffer(threads * COUNTER_ROW_BYTES);
     this.histograms = allocateHistograms(threads);
     this.pages = machine.vcpus.map(({ runPage }) => new RunPage(runPage.address, runPage.bytes));
-    this.link = config.network === null ? null : allocateLink();
-    const source: SourceSpec =
-      config.network === null || this.link === null
-        ? config.source
-        : { kind: 'network', of: config.source, ...config.network, link: this.link };
+    this.source = new SharedSource({
+      contents: config.source,
+      network: config.network,
+      faults: config.failSource,
+      retries: config.sourceRetries,
+    });
     const shared = {
       control: this.control.buffer,
       counters: this.counters,
       histograms: this.histograms,
       perf,
       memory: machine.memory.layout,
-      source,
+      source: this.source.spec,
       strategy: config.strategy,
       around: config.around,
     };
@@ -121,21 +149,23 @@ export class Crew {
         vcpu: vcpu.fd,
         runPageAddress: vcpu.runPage.address,
         runPageBytes: vcpu.runPage.bytes,
-        trap: delivery.trapped ? machine.trap : null,
+        trap: machine.trap,
+        machineChecks: machine.machineChecks,
+        consoleFlow: this.consoleFlow.buffer,
         row: index,
         cpu: pinned(config.pin.vcpu, index),
       };
-      return new CrewMember<VcpuWorkerEnd>(index, VCPU_WORKER, data);
+      return new CrewMember<VcpuWorkerEnd>('vCPU', index, VCPU_WORKER, data);
     });
     this.handlers = Array.from({ length: handlerCount }, (_, index) => {
       const data: HandlerWorkerData = {
         ...shared,
-        uffd: machine.uffd?.fd ?? -1,
+        trap: machine.trap!, // without one there are no handlers
         stopEvent: machine.stopHandlers.fd,
         row: config.vcpus + index,
         cpu: pinned(config.pin.handler, index),
       };
-      return new CrewMember<HandlerEnd>(index, HANDLER_WORKER, data);
+      return new CrewMember<HandlerEnd>('handler', index, HANDLER_WORKER, data);
     });
     this.chores = specs.map((chore, index) => {
       const data: ChoreWorkerData = {
@@ -146,7 +176,7 @@ export class Crew {
         row: config.vcpus + handlerCount + index,
         cpu: null,
       };
-      return new CrewMember<ChoreEnd>(index, CHORE_WORKER, data);
+      return new CrewMember<ChoreEnd>(chore.kind, index, CHORE_WORKER, data);
     });
   }
 
@@ -174,13 +204,19 @@ export class Crew {
   }
 
   /**
-   * Starts the threads, one after the other, for starting one takes milliseconds.
+   * Starts the threads. Starting one takes milliseconds, and then it loads its code for as long as a
+   * CPU takes for that: more of them at a time than keep the CPUs busy would only keep everything else
+   * waiting, the end of a run that is cut short above all.
    *
    * @param goOn asked before each; false leaves the rest unstarted
+   * @param ended as for {@link ready}
    * @throws UnsupportedError when the host gives no more threads
    */
-  async launch(goOn: () => Promise<boolean>): Promise<void> {
+  async launch(goOn: () => Promise<boolean>, ended: () => boolean): Promise<void> {
+    checkThreadRoom(this.members.length);
+    this.launched = { at: performance.now(), bytes: process.memoryUsage.rss() };
     for (const member of this.members) {
+      await this.until(() => ended() || this.failure !== null || this.loading < MOST_LOADING);
       if (this.failure !== null || !(await goOn())) {
         return;
       }
@@ -199,6 +235,14 @@ export class Crew {
       () =>
         ended() || this.failure !== null || this.members.every((member) => member.threadId !== 0),
     );
+    if (this.members.every((member) => member.threadId !== 0)) {
+      const bytes = process.memoryUsage.rss() - this.launched.bytes;
+      this.startup = {
+        threads: this.members.length,
+        seconds: (performance.now() - this.launched.at) / 1000,
+        bytesPerThread: Math.round(bytes / this.members.length),
+      };
+    }
   }
 
   /**
@@ -229,22 +273,19 @@ export class Crew {
    */
   async stop(): Promise<void> {
     this.control.stop();
-    if (this.link !== null) {
-      closeLink(this.link); // whoever waits for a transfer has his pages at once
-    }
+    this.source.close(); // whoever waits for it goes on at once
     for (const member of this.members) {
       if (member.threadId === 0) {
         // Still loading its code, which takes seconds where many are. It has not run the guest and,
-        // once told to stop, touches nothing of the machine: it may end when it comes to it.
+        // once told to stop, touches nothing of the machine: it may end when it comes to it. It is not
+        // terminated: a native module that is being loaded then would abort the process.
         member.exited = true;
-        member.worker?.unref();
-        void member.worker?.terminate();
       }
     }
-    await this.settle(this.vcpus, () => this.kick(), 'vCPU');
+    await this.settle(this.vcpus, () => this.kick());
     this.machine.stopHandlers.signal();
-    await this.settle(this.handlers, () => undefined, 'handler');
-    await this.settle(this.chores, () => undefined, 'chore');
+    await this.settle(this.handlers, () => undefined);
+    await this.settle(this.chores, () => undefined);
     for (const member of this.members) {
       member.worker?.postMessage('leave');
     }
@@ -261,11 +302,7 @@ export class Crew {
     });
   }
 
-  private async settle(
-    members: readonly CrewMember<unknown>[],
-    kick: () => void,
-    kind: string,
-  ): Promise<void> {
+  private async settle(members: readonly CrewMember<unknown>[], kick: () => void): Promise<void> {
     const settled = (): boolean => members.every((member) => member.settled);
     const deadline = Date.now() + STOP_DEADLINE_MILLISECONDS;
     const again = setInterval(() => {
@@ -276,10 +313,10 @@ export class Crew {
     await this.until(() => settled() || Date.now() > deadline);
     clearInterval(again);
     if (!settled()) {
-      const left = members.findIndex((member) => !member.settled);
+      const left = members.find((member) => !member.settled)!;
       const before = this.failure === null ? '' : `; before that: ${this.failure.message}`;
       this.machine.abandon();
-      throw new DefectError(`the thread of ${kind} ${left} did not stop${before}`);
+      throw new DefectError(`the thread of ${left.name} did not stop${before}`);
     }
   }
 
@@ -289,9 +326,10 @@ export class Crew {
       switch (message.type) {
         case 'ready':
           member.threadId = message.threadId;
+          member.descriptors = message.descriptors;
           break;
         case 'console':
-          this.onConsole(message.text, member.index);
+          void this.passOn(message.text, member.index);
           return;
         case 'finished':
           member.finish = message;
@@ -310,11 +348,31 @@ export class Crew {
     });
     worker.on('exit', () => {
       member.exited = true;
+      if (member.finish === null && !member.failed) {
+        // It was terminated, and has closed nothing.
+        for (const fd of member.descriptors) {
+          close(fd);
+        }
+      }
       if (member.finish === null && !this.control.stopping) {
-        this.failure ??= reportOf(new DefectError('a worker thread ended without a word'));
+        this.failure ??= reportOf(
+          new DefectError(`the thread of ${member.name} ended without a word`),
+        );
       }
       this.nudge();
     });
+  }
+
+  private async passOn(text: string, vcpu: number): Promise<void> {
+    await this.onConsole(text, vcpu);
+    this.consoleFlow.received(text.length);
+  }
+
+  /** Threads that have been started and are not ready yet. */
+  private get loading(): number {
+    return this.members.filter(
+      ({ worker, threadId, settled }) => worker !== null && threadId === 0 && !settled,
+    ).length;
   }
 
   private get members(): readonly CrewMember<unknown>[] {
@@ -349,14 +407,6 @@ function endedWell({ vcpu }: VcpuWorkerEnd): boolean {
 
 function finishesOf<End>(members: readonly CrewMember<End>[]): Finish<End>[] {
   return members.flatMap(({ finish, index }) => (finish === null ? [] : [{ ...finish, index }]));
-}
-
-function noThread(error: unknown): UnsupportedError {
-  return new UnsupportedError(
-    `a thread could not be started (${error instanceof Error ? error.message : error})`,
-    'Use fewer vCPUs or handlers, or raise the limits of open files (ulimit -n) and processes (ulimit -u, or the pids limit of the cgroup).',
-    { cause: error },
-  );
 }
 
 function pinned(cpus: readonly number[] | undefined, index: number): number | null {

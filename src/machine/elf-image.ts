@@ -51,6 +51,11 @@ const ABI_VERSION = 1;
 /** Room that an image has for its parameters. */
 const PARAMETER_BYTES = 128;
 
+/** What execve(2) allows. Reading them takes time that no timeout ends, as do notes. */
+const MAX_HEADER_TABLE_BYTES = 65536;
+/** All PT_NOTE segments together. */
+const MAX_NOTE_BYTES = 2 ** 20;
+
 /** All segments together: they are written before the guest starts, and no timeout applies yet. */
 const MAX_IMAGE_BYTES = 2 ** 30;
 
@@ -77,7 +82,13 @@ export function parseElf(file: Uint8Array, path: string): Image {
   if (stride < phdr.size) {
     reader.fail(`e_phentsize is ${stride}, less than ${phdr.size}`);
   }
+  if (count * stride > MAX_HEADER_TABLE_BYTES) {
+    reader.fail(
+      `its ${count} program headers (e_phnum) are larger than ${MAX_HEADER_TABLE_BYTES} bytes`,
+    );
+  }
   const segments: ImageSegment[] = [];
+  let noteBytes = 0;
   let found: ImageNote | null = null;
   for (let index = 0; index < count; index++) {
     const header = table + index * stride;
@@ -85,6 +96,10 @@ export function parseElf(file: Uint8Array, path: string): Image {
     const start = reader.u64(header + phdr.offset.p_offset, 'p_offset');
     const bytes = reader.u64(header + phdr.offset.p_filesz, 'p_filesz');
     if (type === PT_NOTE) {
+      noteBytes += bytes;
+      if (noteBytes > MAX_NOTE_BYTES) {
+        reader.fail(`the p_filesz of its notes add up to more than ${MAX_NOTE_BYTES}`);
+      }
       found ??= findNote(reader, start, bytes);
     } else if (type === PT_LOAD) {
       const memory = reader.u64(header + phdr.offset.p_memsz, 'p_memsz');

@@ -1,9 +1,10 @@
+import { fstatSync } from 'node:fs';
 import type { HandlerEnd } from '../fault/handler-loop.js';
 import type { Installer } from '../fault/installer.js';
-import type { MemoryErrorCause, Resolver } from '../fault/resolver.js';
+import type { MemoryErrorCause, MemoryFailure } from '../fault/memory-error.js';
 import { type ErrorReport, errnoName } from '../ffi/errors.js';
 import { readHugetlbPool } from '../memory/hugetlb-pool.js';
-import type { VcpuEnd } from '../vcpu/run-loop.js';
+import type { VcpuWorkerEnd } from '../vcpu/vcpu-worker.js';
 import type { Crew } from './crew.js';
 import type { Machine } from './machine.js';
 import type { RunError } from './run-result.js';
@@ -14,27 +15,66 @@ const CAUSES: Readonly<Record<MemoryErrorCause, string>> = {
   map: 'it could not be mapped',
   populate: 'MADV_POPULATE_WRITE could not bring it back',
   repeated: 'it was continued and is missing again, which no-uffd-wait takes for a memory error',
-  poisoned: 'it had failed before',
+  asked: 'it was to fail (--poison)',
 };
 
 /** Why memory could not be filled beforehand; null if it was. */
 export function explainUnfilled(machine: Machine, unit: number | null): RunError | null {
-  return unit === null ? null : memoryError(machine, { unit, ...machine.installer.failure }, '');
+  return unit === null
+    ? null
+    : cutShort(machine, memoryError(machine, { unit, ...machine.installer.failure }, ''));
 }
 
 /** What went wrong in a crew that has ended, or null. */
 export function failureOf(machine: Machine, crew: Crew): RunError | null {
+  const error = crewFailure(machine, crew);
+  return error === null ? null : cutShort(machine, error);
+}
+
+/** The same error, unless the memory's file has been truncated, which is then its cause. */
+function cutShort({ memory }: Machine, error: RunError): RunError {
+  const { backing, layout } = memory;
+  if (
+    !backing.truncatable ||
+    backing.file.kind !== 'path' ||
+    !['guest', 'syscall', 'memory-error', 'shutdown'].includes(error.code) ||
+    error.message.includes(CAUSES.source)
+  ) {
+    return error;
+  }
+  const { path } = backing.file;
+  const { size } = fstatSync(layout.fd);
+  if (size >= layout.bytes) {
+    if (!error.message.includes('EFAULT')) {
+      return error;
+    }
+    const hint = `Another process may have cut ${path} short, if only for a moment, or its file system may be full.`;
+    return { ...error, hint: error.hint || hint };
+  }
+  return {
+    code: 'memory-error',
+    message: `${path} was cut short to ${size} bytes while the guest ran: ${error.message}`,
+    hint: 'Another process truncated it: let nobody else write to the file of --backing.',
+  };
+}
+
+function crewFailure(machine: Machine, crew: Crew): RunError | null {
   if (crew.failure !== null) {
     return asRunError(crew.failure);
   }
-  for (const { index, end } of crew.vcpuFinishes) {
-    const error = explainVcpuEnd(machine, index, end.vcpu);
-    if (error !== null) {
-      return error;
-    }
-  }
-  for (const { end } of crew.handlerFinishes) {
-    const error = explainHandlerEnd(machine, end);
+  // The first to end is the cause; one that was told to stop may have ended badly on that account.
+  const ends = [
+    ...crew.vcpuFinishes.map(({ index, end, ended }) => ({
+      ended,
+      explain: () => explainVcpuEnd(machine, index, end),
+    })),
+    ...crew.handlerFinishes.map(({ end, ended }) => ({
+      ended,
+      explain: () => explainHandlerEnd(machine, end),
+    })),
+  ].sort((a, b) => a.ended - b.ended);
+  for (const { explain } of ends) {
+    const error = explain();
     if (error !== null) {
       return error;
     }
@@ -47,7 +87,11 @@ function asRunError({ code, message, hint }: ErrorReport): RunError {
 }
 
 /** Why a vCPU that has ended did not end well; null if it did, or was only told to stop. */
-function explainVcpuEnd(machine: Machine, index: number, end: VcpuEnd): RunError | null {
+function explainVcpuEnd(
+  machine: Machine,
+  index: number,
+  { vcpu: end, memoryErrors }: VcpuWorkerEnd,
+): RunError | null {
   switch (end.reason) {
     case 'halted':
     case 'stopped':
@@ -65,13 +109,15 @@ function explainVcpuEnd(machine: Machine, index: number, end: VcpuEnd): RunError
       return {
         code: 'shutdown',
         message: `vCPU ${index} shut down (triple fault) ${whereabouts(machine, index)}`,
-        hint:
-          machine.delivery.trapped && machine.image.mode === 'long' && machine.image.note === null
-            ? 'If it runs under --delivery handler, a table of its own that the CPU reads (page tables, GDT, IDT, TSS) was missing: under shadow paging these must be resident for exit delivery.'
-            : '',
+        hint: hintForShutdown(machine, memoryErrors),
       };
     case 'memory-error':
-      return memoryError(machine, end.failure, `vCPU ${index} ${whereabouts(machine, index)}: `);
+      return memoryError(
+        machine,
+        end.failure,
+        `vCPU ${index} ${whereabouts(machine, index)}: `,
+        end.emulated && machine.machineChecks !== null,
+      );
     case 'failed':
       return {
         code: 'guest',
@@ -79,6 +125,21 @@ function explainVcpuEnd(machine: Machine, index: number, end: VcpuEnd): RunError
         hint: '',
       };
   }
+}
+
+/** KVM itself reads what a CPU needs to deliver an exception, and takes it for absent if it traps. */
+function hintForShutdown({ delivery, image }: Machine, memoryErrors: number): string {
+  if (memoryErrors > 0) {
+    return 'A machine check had told it of memory that failed: a guest without a handler for vector 18 (or with CR4.MCE clear) shuts down.';
+  }
+  if (!delivery.trapped || image.note !== null) {
+    return '';
+  }
+  const tables =
+    image.mode === 'long'
+      ? 'a table of its own that the CPU reads (page tables, GDT, IDT, TSS), or the stack of a handler, was missing: under shadow paging these'
+      : 'the interrupt vectors (GPA 0 to 0x3ff), or the stack, were missing at an exception: these';
+  return `If it runs under --delivery handler, ${tables} must be resident for exit delivery.`;
 }
 
 /** Why a handler ended before it was told to, or null. */
@@ -92,20 +153,36 @@ export function describeInstallFailure({ failure }: Installer): string {
   return `${CAUSES[failure.cause]}${errno}`;
 }
 
-/** A unit that could not be brought in. */
-function memoryError(machine: Machine, failure: Resolver['failure'], who: string): RunError {
+/**
+ * A unit that could not be brought in.
+ *
+ * @param untold the guest was to be told, and could not be
+ */
+function memoryError(
+  machine: Machine,
+  failure: MemoryFailure,
+  who: string,
+  untold = false,
+): RunError {
   const { unitBytes, guestAddress } = machine.memory.layout;
   const gpa = failure.unit * unitBytes;
   const errno = failure.errno === 0 ? '' : ` (${errnoName(failure.errno)})`;
+  const tries = 1 + machine.config.sourceRetries;
+  const tried =
+    failure.cause === 'source' && tries > 1 && !machine.delivery.prefilled
+      ? `, tried ${tries} times`
+      : '';
   return {
     code: 'memory-error',
-    message: `${who}no contents for GPA ${hex(gpa)} (HVA ${hex(guestAddress + gpa)}): ${CAUSES[failure.cause]}${errno}`,
-    hint: hintFor(machine, failure),
+    message: `${who}no contents for GPA ${hex(gpa)} (HVA ${hex(guestAddress + gpa)}): ${CAUSES[failure.cause]}${tried}${errno}`,
+    hint: untold
+      ? 'KVM emulates this access and would complete it with whatever bytes: no machine check can take its place.'
+      : hintFor(machine, failure),
   };
 }
 
-function hintFor({ memory, config }: Machine, { cause }: Resolver['failure']): string {
-  if (!memory.backing.hugetlb || !['allocate', 'map', 'poisoned'].includes(cause)) {
+function hintFor({ memory, config }: Machine, { cause }: MemoryFailure): string {
+  if (!memory.backing.hugetlb || !['allocate', 'map'].includes(cause)) {
     return '';
   }
   const pool = readHugetlbPool(memory.backing.pageBytes);

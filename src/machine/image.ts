@@ -1,5 +1,5 @@
-import { readFileSync, statSync } from 'node:fs';
-import { UsageError } from '../ffi/errors.js';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { scarcity, UnsupportedError, UsageError } from '../ffi/errors.js';
 import type { PrivilegeLevel } from '../kvm/registers.js';
 import { isElf, parseElf } from './elf-image.js';
 import { FLAT_ENTRY, GDT_ADDRESS } from './guest-physical-map.js';
@@ -40,28 +40,55 @@ const MAX_IMAGE_BYTES = 512 * 2 ** 20;
  * @throws UsageError naming the path and what is wrong with it
  */
 export function loadImage(path: string): Image {
-  let file: Uint8Array;
+  const file = readImage(path);
+  return isElf(file) ? parseElf(file, path) : flatImage(file, path);
+}
+
+function readImage(path: string): Uint8Array {
+  let fd = -1;
   try {
-    const status = statSync(path);
+    // Without blocking: the open of a FIFO would wait for a writer.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const status = fstatSync(fd);
     if (!status.isFile()) {
       throw new UsageError(`image ${path} is not a regular file`);
     }
     if (status.size > MAX_IMAGE_BYTES) {
       throw new UsageError(`image ${path} is larger than ${MAX_IMAGE_BYTES} bytes`);
     }
-    file = readFileSync(path);
+    return readUpTo(fd, status.size);
   } catch (error) {
     if (error instanceof UsageError) {
       throw error;
     }
     const { code } = error as NodeJS.ErrnoException;
+    const lack = scarcity(code);
+    if (lack !== null) {
+      throw new UnsupportedError(`image ${path} cannot be read (${code})`, lack, { cause: error });
+    }
     throw new UsageError(
       `image ${path} cannot be read (${code ?? 'unknown error'})`,
       'Name a bundled guest (faultline run --list) or the path of an image.',
       { cause: error },
     );
+  } finally {
+    if (fd >= 0) {
+      closeSync(fd);
+    }
   }
-  return isElf(file) ? parseElf(file, path) : flatImage(file, path);
+}
+
+/**
+ * No more than the file had when it was opened: files of /proc and /sys say that they are empty, and
+ * some of them have no end, or wait for more.
+ */
+function readUpTo(fd: number, bytes: number): Uint8Array {
+  const file = new Uint8Array(bytes);
+  let length = 0;
+  for (let read = -1; length < bytes && read !== 0; length += read) {
+    read = readSync(fd, file, length, bytes - length, null);
+  }
+  return file.subarray(0, length);
 }
 
 function flatImage(file: Uint8Array, path: string): Image {

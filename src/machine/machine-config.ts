@@ -1,10 +1,11 @@
 import { cpus } from 'node:os';
 import type { AroundPolicy } from '../fault/around.js';
-import type { Strategy } from '../fault/resolver.js';
+import type { Strategy } from '../fault/revisit.js';
 import { UsageError } from '../ffi/errors.js';
 import type { BackingName } from '../memory/backing.js';
 import { findBacking } from '../memory/open-backing.js';
 import { formatSize } from '../memory/sizes.js';
+import { nameOfFault, type SourceFault } from '../source/faulty-source.js';
 import type { Network } from '../source/network-link.js';
 import { type ContentsSpec, DEFAULT_SEED } from '../source/open-source.js';
 import { DELIVERY_NAMES, type DeliveryName } from './delivery.js';
@@ -58,6 +59,17 @@ export interface RunOptions {
    * before that does not. Default null: none.
    */
   readonly network?: Network | null;
+  /** GPAs whose fault units fail when they are touched. Default none. */
+  readonly poison?: readonly number[];
+  /** What becomes of a vCPU that touches memory which failed. Default `stop`. */
+  readonly onMemoryError?: MemoryErrorPolicy;
+  /**
+   * How the source misbehaves while the guest runs, to exercise what is done about that. Pages that
+   * are brought in before that do not fail. Default: it does not.
+   */
+  readonly failSource?: readonly SourceFault[];
+  /** How often a source that fails is asked again, after a pause that doubles. Default 3. */
+  readonly sourceRetries?: number;
   readonly pin?: Pin;
   /** Parameters of the image, as text. */
   readonly params?: Readonly<Record<string, string>>;
@@ -70,8 +82,11 @@ export interface RunOptions {
   readonly countKernelEvents?: boolean;
   /** Ends the run early: vCPUs are stopped, the result says `interrupted`. */
   readonly signal?: AbortSignal;
-  /** Receives what the guest writes to its serial port, line by line. */
-  readonly onConsole?: (text: string, vcpu: number) => void;
+  /**
+   * Receives what the guest writes to its serial port, line by line, one character for each byte. A
+   * guest that writes much waits while promises returned here are not fulfilled; the run's end does not.
+   */
+  readonly onConsole?: (text: string, vcpu: number) => void | Promise<void>;
   /** Called about ten times a second. */
   readonly onProgress?: (progress: Progress) => void;
 }
@@ -100,15 +115,28 @@ export interface MachineConfig {
   readonly handlers: number;
   readonly source: ContentsSpec;
   readonly network: Network | null;
+  readonly poison: readonly number[];
+  readonly onMemoryError: MemoryErrorPolicy;
+  readonly failSource: readonly SourceFault[];
+  readonly sourceRetries: number;
   readonly pin: Pin;
   readonly params: Readonly<Record<string, string>>;
   readonly timeoutSeconds: number;
   readonly countKernelEvents: boolean;
 }
 
+/**
+ * What becomes of a vCPU that touches memory whose contents cannot be had: `inject` tells the guest
+ * by a machine check, `stop` ends the run with a report.
+ */
+export type MemoryErrorPolicy = 'inject' | 'stop';
+export const MEMORY_ERROR_POLICIES: readonly MemoryErrorPolicy[] = ['inject', 'stop'];
+
 export const STRATEGIES: readonly Strategy[] = ['no-slow-gup', 'no-uffd-wait'];
 export const MAX_VCPUS = 64;
 export const MAX_HANDLERS = 64;
+export const DEFAULT_SOURCE_RETRIES = 3;
+const MAX_SOURCE_RETRIES = 1000;
 /** Unless told otherwise: as fast as it goes is faster than a guest can take. */
 const DISCARD_BYTES_PER_SECOND = 64 * 2 ** 20;
 /** Neighbours of a fault: what fits into 64 MiB is refused by whoever knows the unit. */
@@ -146,6 +174,10 @@ export function completeConfig(options: RunOptions): MachineConfig {
   const discard = checkBackground('--discard', options.discard, DISCARD_BYTES_PER_SECOND);
   const prefetch = checkBackground('--prefetch', options.prefetch, null);
   const network = checkNetwork(options.network ?? null);
+  const failSource = options.failSource ?? [];
+  for (const fault of failSource) {
+    checkFault(fault, memoryBytes);
+  }
   const reserve = options.reserve ?? true;
   const refusal = whyRefused(backing, {
     ...(delivery !== 'auto' && { delivery }),
@@ -154,7 +186,9 @@ export function completeConfig(options: RunOptions): MachineConfig {
     collapse,
     prefetch: prefetch !== null,
     network: network !== null,
+    failSource: failSource.length > 0,
     discard: discard !== null,
+    poison: options.poison !== undefined && options.poison.length > 0,
     reserve,
   });
   if (refusal !== null) {
@@ -190,6 +224,14 @@ export function completeConfig(options: RunOptions): MachineConfig {
     handlers: within('--handlers', options.handlers ?? 1, MAX_HANDLERS),
     source: checkSource(options.source ?? { kind: 'pattern', seed: DEFAULT_SEED }),
     network,
+    poison: checkPoison(options.poison ?? [], memoryBytes),
+    onMemoryError: oneOf(
+      '--on-memory-error',
+      options.onMemoryError ?? 'stop',
+      MEMORY_ERROR_POLICIES,
+    ),
+    failSource,
+    sourceRetries: checkRetries(options.sourceRetries ?? DEFAULT_SOURCE_RETRIES),
     pin,
     params: options.params ?? {},
     timeoutSeconds,
@@ -211,6 +253,17 @@ function checkAround(neighbours: number): number {
     );
   }
   return neighbours;
+}
+
+function checkPoison(poison: readonly number[], memoryBytes: number): readonly number[] {
+  for (const gpa of poison) {
+    if (!Number.isInteger(gpa) || gpa < 0 || gpa >= memoryBytes) {
+      throw new UsageError(
+        `--poison 0x${gpa.toString(16)} is not in guest memory, which ends at 0x${memoryBytes.toString(16)}`,
+      );
+    }
+  }
+  return poison;
 }
 
 function checkBackground(
@@ -252,6 +305,30 @@ export function checkNetwork(network: Network | null): Network | null {
     );
   }
   return { bitsPerSecond, latencyMicroseconds };
+}
+
+function checkFault(fault: SourceFault, memoryBytes: number): void {
+  const name = `--fail-source ${nameOfFault(fault)}`;
+  if ('address' in fault && !(fault.address >= 0 && fault.address < memoryBytes)) {
+    throw new UsageError(`${name} is no address of the guest's ${formatSize(memoryBytes)}`);
+  }
+  const counts =
+    fault.kind === 'every' ? [fault.requests, fault.times] : 'times' in fault ? [fault.times] : [];
+  if (counts.some((count) => count !== null && !(Number.isInteger(count) && count >= 1))) {
+    throw new UsageError(`${name} counts in whole numbers from 1 on`);
+  }
+  if (fault.kind === 'delay' && !(fault.milliseconds >= 0)) {
+    throw new UsageError(`${name} is not a number of milliseconds`);
+  }
+}
+
+function checkRetries(retries: number): number {
+  if (!Number.isInteger(retries) || retries < 0 || retries > MAX_SOURCE_RETRIES) {
+    throw new UsageError(
+      `--source-retries ${retries} is not a whole number from 0 to ${MAX_SOURCE_RETRIES}`,
+    );
+  }
+  return retries;
 }
 
 function within(flag: string, value: number, most: number): number {

@@ -1,15 +1,23 @@
 import { UNTIMED } from '../fault/fault-timing.js';
 import { createInstaller, type Installer } from '../fault/installer.js';
+import { encodeReason } from '../fault/memory-error.js';
 import { WakeEvent } from '../ffi/descriptor.js';
 import { UnsupportedError, UsageError } from '../ffi/errors.js';
 import { ResourceStack } from '../ffi/resource-stack.js';
+import type { ScratchPage } from '../ffi/scratch.js';
 import { KvmSystem } from '../kvm/kvm-system.js';
+import {
+  type MachineCheckVendor,
+  machineCheckVendor,
+  setUpMachineChecks,
+} from '../kvm/machine-check.js';
 import { setLongMode, setRealMode } from '../kvm/registers.js';
 import type { GeneralRegisters, Vcpu } from '../kvm/vcpu.js';
 import type { Vm } from '../kvm/vm.js';
 import { COUNTERS } from '../measure/counters.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import { findBacking } from '../memory/open-backing.js';
+import { MAPPED, poisonedBecause } from '../memory/page-states.js';
 import { formatSize } from '../memory/sizes.js';
 import type { Trap } from '../memory/trap.js';
 import { openSource } from '../source/open-source.js';
@@ -25,7 +33,7 @@ import {
   type Workload,
 } from './bundled-guests.js';
 import { chooseDelivery, DELIVERIES, type Delivery, prepareMemory } from './delivery.js';
-import { GDT_ADDRESS, PML4_ADDRESS, TSS_ADDRESS } from './guest-physical-map.js';
+import { GDT_ADDRESS, PML4_ADDRESS, TSS_ADDRESS, WORKLOAD_START } from './guest-physical-map.js';
 import { type Image, type ImageSegment, loadImage } from './image.js';
 import type { MachineConfig } from './machine-config.js';
 import { whyRefused } from './refusals.js';
@@ -49,6 +57,8 @@ export class Machine implements Disposable {
   /** Brings units in from the main thread, before the guest runs. */
   readonly installer: Installer;
   readonly vcpus: readonly Vcpu[];
+  /** Whose machine checks tell the guest of memory errors; null where they stop the run. */
+  readonly machineChecks: MachineCheckVendor | null;
   /** Readable once handlers are to stop. */
   readonly stopHandlers: WakeEvent;
   /** Pages that hold the image and its tables. */
@@ -63,9 +73,7 @@ export class Machine implements Disposable {
       checkParameters(bundled, config.params);
     }
     this.image = loadImage(bundled === undefined ? config.image : pathOfBundled(bundled));
-    this.workload =
-      bundled?.plan(config.params, config.source, config.memoryBytes, config.vcpus) ??
-      planUnknown(config.params);
+    this.workload = bundled?.plan(config) ?? planUnknown(config.params);
 
     using stack = new ResourceStack();
     const system = stack.use(KvmSystem.open());
@@ -99,6 +107,7 @@ export class Machine implements Disposable {
       [...this.imagePages].map((page) => Math.floor((page * 4096) / unitBytes)),
       this.trap,
     );
+    this.poison();
     this.stopHandlers = stack.use(new WakeEvent());
 
     const vm = stack.use(createVm(system, config.vcpus));
@@ -110,7 +119,9 @@ export class Machine implements Disposable {
       bytes,
       userspaceAddress: guestAddress,
     });
-    this.vcpus = this.createVcpus(system, vm, stack);
+    const cpuid = system.supportedCpuid();
+    this.machineChecks = config.onMemoryError === 'inject' ? machineCheckVendor(cpuid) : null;
+    this.vcpus = this.createVcpus(system, vm, cpuid, stack);
     this.owned = stack.move();
   }
 
@@ -123,7 +134,9 @@ export class Machine implements Disposable {
       unitBytes: config.unitBytes,
       prefetch: config.prefetch !== null,
       network: config.network !== null,
+      failSource: config.failSource.length > 0,
       discard: config.discard !== null,
+      poison: config.poison.length > 0,
     });
     if (refusal !== null) {
       throw new UsageError(
@@ -147,6 +160,21 @@ export class Machine implements Disposable {
     }
   }
 
+  /** Makes the units fail that are to. */
+  private poison(): void {
+    const { unitBytes } = this.config;
+    for (const gpa of this.config.poison) {
+      const unit = Math.floor(gpa / unitBytes);
+      if (this.memory.states.stateOf(unit) === MAPPED) {
+        throw new UsageError(
+          `--poison 0x${gpa.toString(16)} is in a fault unit of the image or its tables`,
+          `The guest's own memory begins at 0x${WORKLOAD_START.toString(16)}.`,
+        );
+      }
+      this.memory.states.publish(unit, poisonedBecause(encodeReason('asked', 0)));
+    }
+  }
+
   /** The image, its parameters and, in long mode, the tables it runs on. */
   private segments(): ImageSegment[] {
     const { image, workload, config } = this;
@@ -161,11 +189,14 @@ export class Machine implements Disposable {
     return segments;
   }
 
-  private createVcpus(system: KvmSystem, vm: Vm, stack: ResourceStack): Vcpu[] {
-    const cpuid = system.supportedCpuid();
+  private createVcpus(system: KvmSystem, vm: Vm, cpuid: ScratchPage, stack: ResourceStack): Vcpu[] {
+    const capabilities = this.machineChecks === null ? 0 : system.machineCheckCapabilities();
     return Array.from({ length: this.config.vcpus }, (_, index) => {
       const vcpu = stack.use(vm.createVcpu(index));
       vcpu.setCpuid(cpuid);
+      if (this.machineChecks !== null) {
+        setUpMachineChecks(vcpu.fd, this.machineChecks, capabilities);
+      }
       this.setEntry(vcpu, index);
       vcpu.unblockAllSignalsInGuest();
       return vcpu;

@@ -13,8 +13,8 @@ export class MemoryAccount {
   private readonly machine: Machine;
   private readonly collapser: Collapser;
   private readonly startBytes: number;
-  private guestEndBytes = 0;
-  private endBytes = 0;
+  private guestEndBytes: number | null = 0;
+  private endBytes: number | null = 0;
 
   /** The guest has not run yet. */
   constructor(machine: Machine) {
@@ -31,8 +31,16 @@ export class MemoryAccount {
    */
   async guestEnded(well: boolean, goOn: () => Promise<boolean>): Promise<void> {
     const { config, memory } = this.machine;
-    const hugeBytes = (): number =>
-      hugeMappedBytes(memory.layout.guestAddress, memory.layout.bytes);
+    const hugeBytes = (): number | null => {
+      try {
+        return hugeMappedBytes(memory.layout.guestAddress, memory.layout.bytes);
+      } catch (error) {
+        if (well) {
+          throw error;
+        }
+        return null; // what went wrong before, the want of descriptors say, is the error to report
+      }
+    };
     this.guestEndBytes = hugeBytes();
     if (well && config.collapse !== 'never') {
       const { blocks } = this.collapser;

@@ -17,7 +17,9 @@ export interface Wish {
   readonly collapse?: CollapsePolicy;
   readonly prefetch?: boolean;
   readonly network?: boolean;
+  readonly failSource?: boolean;
   readonly discard?: boolean;
+  readonly poison?: boolean;
   readonly reserve?: boolean;
 }
 
@@ -98,10 +100,22 @@ const RULES: readonly Rule[] = [
       network && delivery === 'kernel' ? 'every page is there beforehand' : null,
   },
   {
+    flag: '--fail-source',
+    refuses: (_backing, { failSource, delivery }) =>
+      failSource && delivery === 'kernel' ? 'every page is there beforehand' : null,
+  },
+  {
     flag: '--discard',
     refuses: ({ uffdModes }, { discard, delivery }) =>
       discard && (uffdModes === 0 || delivery === 'kernel')
         ? 'where nothing is trapped, nobody would supply the contents again'
+        : null,
+  },
+  {
+    flag: '--poison',
+    refuses: (_backing, { poison, delivery }) =>
+      poison && delivery === 'kernel'
+        ? 'where nothing is trapped, no page can be made to fail'
         : null,
   },
   {
@@ -147,7 +161,9 @@ const WISHES: readonly (readonly [flag: string, as: string, wish: Wish])[] = [
   ['--collapse', 'end', { collapse: 'end' }],
   ['--prefetch', 'background with --delivery kernel', { prefetch: true, delivery: 'kernel' }],
   ['--network', 'RATE with --delivery kernel', { network: true, delivery: 'kernel' }],
+  ['--fail-source', 'WHAT with --delivery kernel', { failSource: true, delivery: 'kernel' }],
   ['--discard', 'background with --delivery kernel', { discard: true, delivery: 'kernel' }],
+  ['--poison', 'GPA with --delivery kernel', { poison: true, delivery: 'kernel' }],
   ['--no-reserve', '', { reserve: false }],
 ];
 

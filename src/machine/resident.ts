@@ -1,6 +1,6 @@
 import type { Installer } from '../fault/installer.js';
 import { MEMORY_ERROR } from '../fault/outcome.js';
-import { UnsupportedError, UsageError } from '../ffi/errors.js';
+import { SyscallError, UnsupportedError, UsageError } from '../ffi/errors.js';
 import { type GuestAccess, openAccess } from '../memory/guest-access.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import { MAPPED } from '../memory/page-states.js';
@@ -30,8 +30,7 @@ export function loadResident(
       );
     }
     bringIn(memory, address, bytes, installer);
-    access.write(address, data);
-    clear(access, address + data.length, bytes - data.length);
+    write(access, address, data, bytes);
     for (let page = Math.floor(address / 4096); page * 4096 < address + bytes; page++) {
       pages.add(page);
     }
@@ -54,6 +53,22 @@ function bringIn(memory: GuestMemory, address: number, bytes: number, installer:
       }
       memory.states.words[unit] = MAPPED;
     }
+  }
+}
+
+function write(access: GuestAccess, address: number, data: Uint8Array, bytes: number): void {
+  try {
+    access.write(address, data);
+    clear(access, address + data.length, bytes - data.length);
+  } catch (error) {
+    if (error instanceof SyscallError) {
+      throw new UnsupportedError(
+        `the image cannot be loaded at GPA 0x${address.toString(16)}: ${error.message}`,
+        'Another process may have cut the file of --backing short.',
+        { cause: error },
+      );
+    }
+    throw error;
   }
 }
 

@@ -1,6 +1,8 @@
+import { errnoName } from '../ffi/errors.js';
 import { counterRow, FAULTS } from '../measure/counters.js';
 import { describeHost } from '../measure/host.js';
 import { perfEvents } from '../measure/perf-counters.js';
+import { nameOfFault } from '../source/faulty-source.js';
 import { nameOfSource, openSource } from '../source/open-source.js';
 import type { Judgement } from './bundled-guests.js';
 import { Crew } from './crew.js';
@@ -29,6 +31,7 @@ const PROGRESS_MILLISECONDS = 100;
 export async function runGuest(options: RunOptions): Promise<RunResult> {
   const config = completeConfig(options);
   const started = performance.now();
+  const host = describeHost(); // as long as there are descriptors for it
   const end = new AbortController();
   const callbacks = new Callbacks(end);
   const signal = options.signal ? AbortSignal.any([options.signal, end.signal]) : end.signal;
@@ -41,7 +44,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   const account = new MemoryAccount(machine);
   const events = perfEvents(config.countKernelEvents);
   const crew = new Crew(machine, events, (text, vcpu) =>
-    callbacks.call(() => options.onConsole?.(text, vcpu)),
+    callbacks.wait(() => options.onConsole?.(text, vcpu)),
   );
   const seconds = (): number => (performance.now() - started) / 1000;
   const pages = machine.workload.pagesTouched;
@@ -68,7 +71,14 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   const error = failure ?? cut.error ?? mismatchOf(judgement, verified, pages);
   const touched = error === null && judgement.visits !== null ? workload.pagesTouched : null;
 
-  const { image: _image, delivery: _delivery, source: _source, params: _params, ...kept } = config;
+  const {
+    image: _image,
+    delivery: _delivery,
+    source: _source,
+    failSource,
+    params: _params,
+    ...kept
+  } = config;
   return {
     schema: 'faultline.run/1',
     image: config.image,
@@ -77,6 +87,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     config: {
       ...kept,
       source: nameOfSource(config.source),
+      failSource: failSource.map(nameOfFault),
       uffds: 'one',
       params: machine.workload.parameters,
     },
@@ -92,11 +103,15 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
       verified: verified?.touchedAndRight ?? null,
       mismatched: verified?.mismatched ?? null,
       discarded: verified?.touchedAndMissing ?? null,
+      poisoned: verified?.touchedAndPoisoned ?? null,
     },
+    memoryErrors: memoryErrorsOf(crew),
+    source: machine.delivery.prefilled ? null : crew.source.tally,
     ...summarize(machine, crew, judgement, touched),
+    startup: crew.startup,
     ...account.result(crew.choreFinishes),
     wallSeconds: seconds(),
-    host: describeHost(),
+    host,
   };
 }
 
@@ -106,7 +121,7 @@ async function runCrew(crew: Crew, cut: RunCut, onProgress: () => void): Promise
   cut.onCut = () => crew.nudge();
   const isCut = (): boolean => cut.error !== null;
   try {
-    await crew.launch(cut.goOn);
+    await crew.launch(cut.goOn, isCut);
     await crew.ready(isCut);
     if (!isCut() && crew.failure === null) {
       crew.control.start();
@@ -132,9 +147,22 @@ class Callbacks {
     try {
       callback();
     } catch (error) {
-      this.thrown ??= { error };
-      this.end.abort();
+      this.fail(error);
     }
+  }
+
+  /** The same of a callback that may take its time. */
+  async wait(callback: () => void | Promise<void>): Promise<void> {
+    try {
+      await callback();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  private fail(error: unknown): void {
+    this.thrown ??= { error };
+    this.end.abort();
   }
 }
 
@@ -158,15 +186,27 @@ function mismatchOf(
     const message = `${mismatched} of ${pages} pages are wrong, the first at GPA 0x${firstMismatch.toString(16)}`;
     return { code, message, hint: '' };
   }
-  if (
-    verified !== null &&
-    pagesTouched !== null &&
-    verified.touchedAndRight + (verified.touchedAndMissing ?? 0) !== pagesTouched
-  ) {
-    const message = `the guest says that it touched ${pagesTouched} pages, and ${verified.touchedAndRight} of them are there`;
-    return { code, message, hint: '' };
+  if (verified !== null && pagesTouched !== null) {
+    const { touchedAndRight, touchedAndMissing, touchedAndPoisoned } = verified;
+    if (touchedAndRight + (touchedAndMissing ?? 0) + touchedAndPoisoned !== pagesTouched) {
+      const message = `the guest says that it touched ${pagesTouched} pages, and ${touchedAndRight} of them are there`;
+      return { code, message, hint: '' };
+    }
   }
   return null;
+}
+
+function memoryErrorsOf({ vcpuFinishes }: Crew): RunResult['memoryErrors'] {
+  return {
+    count: vcpuFinishes.reduce((sum, { end }) => sum + end.memoryErrors, 0),
+    records: vcpuFinishes.flatMap(({ index, end }) =>
+      end.memoryErrorRecords.map(({ errno, ...record }) => ({
+        vcpu: index,
+        ...record,
+        errno: errno === 0 ? null : errnoName(errno),
+      })),
+    ),
+  };
 }
 
 function outcomeOf(error: RunError | null): RunOutcome {

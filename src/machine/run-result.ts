@@ -1,3 +1,4 @@
+import type { MemoryErrorCause } from '../fault/memory-error.js';
 import type { OutcomeName } from '../fault/outcome.js';
 import type { HeapUse } from '../fault/worker-control.js';
 import type { ErrorReport } from '../ffi/errors.js';
@@ -5,6 +6,8 @@ import type { Percentiles } from '../measure/histogram.js';
 import type { HostDescription } from '../measure/host.js';
 import type { HugetlbReport } from '../memory/guest-memory.js';
 import type { HugetlbPool } from '../memory/hugetlb-pool.js';
+import type { SourceTally } from '../source/source-control.js';
+import type { Startup } from './crew.js';
 import type { DeliveryName, ReportedBy } from './delivery.js';
 import type { MachineConfig } from './machine-config.js';
 
@@ -25,7 +28,7 @@ export type RunOutcome =
 
 /** Why a run did not complete. */
 export interface RunError {
-  readonly code: ErrorReport['code'] | Exclude<RunOutcome, 'completed' | 'error'> | 'interrupted';
+  readonly code: ErrorReport['code'] | Exclude<RunOutcome, 'completed' | 'error'>;
   readonly message: string;
   readonly hint: string;
 }
@@ -62,6 +65,21 @@ export interface VcpuResult {
   readonly heap: HeapUse;
 }
 
+/** A vCPU's touch of memory whose contents could not be had. */
+export interface MemoryErrorResult {
+  readonly vcpu: number;
+  /** Start of the fault unit. */
+  readonly gpa: number;
+  readonly hva: number;
+  /** Of the instruction that touched it. */
+  readonly rip: number;
+  readonly cause: MemoryErrorCause;
+  /** Of the call that failed, as `EHWPOISON`; null where none did. */
+  readonly errno: string | null;
+  /** Whether the guest was told by a machine check. */
+  readonly injected: boolean;
+}
+
 /** A thread that prefetched, discarded or collapsed. */
 export interface ChoreResult {
   readonly chore: string;
@@ -86,8 +104,13 @@ export interface RunResult {
   readonly image: string;
   readonly outcome: RunOutcome;
   readonly error: RunError | null;
-  readonly config: Omit<MachineConfig, 'image' | 'delivery' | 'source' | 'params'> & {
+  readonly config: Omit<
+    MachineConfig,
+    'image' | 'delivery' | 'source' | 'failSource' | 'params'
+  > & {
     readonly source: string;
+    /** As given to `--fail-source`. */
+    readonly failSource: readonly string[];
     readonly uffds: 'one';
     readonly params: Readonly<Record<string, string | number>>;
   };
@@ -109,6 +132,14 @@ export interface RunResult {
     readonly mismatched: number | null;
     /** Touched pages that were discarded since; null where nothing was discarded. */
     readonly discarded: number | null;
+    /** Touched pages whose contents could not be had. */
+    readonly poisoned: number | null;
+  };
+  readonly memoryErrors: {
+    /** Touches of memory that failed: more than pages where the guest tries again. */
+    readonly count: number;
+    /** The first ones of each vCPU, 64 at most. */
+    readonly records: readonly MemoryErrorResult[];
   };
   readonly faults: {
     /**
@@ -120,6 +151,8 @@ export interface RunResult {
     readonly neighbours: number;
     readonly outcomes: Readonly<Record<OutcomeName, number>>;
   };
+  /** Requests to the source that failed while the guest ran; null where none was made. */
+  readonly source: SourceTally | null;
   /** First accesses of pages as the guest's TSC saw them; null for an image that times none. */
   readonly latencyMicroseconds: Percentiles | null;
   /**
@@ -135,17 +168,20 @@ export interface RunResult {
   /** Why figures of `perFault` are null. */
   readonly notMeasured: Readonly<Record<string, string>>;
   /** From building the machine to the end of verification. */
+  /** The threads of vCPUs, handlers and chores; null where not all of them came to be ready. */
+  readonly startup: Startup | null;
   /** What was done to memory while the guest ran. */
   readonly background: readonly ChoreResult[];
   readonly hugePages: {
     /**
      * Bytes of the guest mapping that huge page table entries map (smaps): before the guest ran,
-     * when it had ended, and after `--collapse` had done the rest.
+     * when it had ended, and after `--collapse` had done the rest. Null where a run that failed could
+     * not look.
      */
     readonly mappedBytes: {
       readonly start: number;
-      readonly guestEnd: number;
-      readonly end: number;
+      readonly guestEnd: number | null;
+      readonly end: number | null;
     };
     /** Blocks of 2 MiB. */
     readonly collapsedWhileRunning: number;

@@ -1,4 +1,5 @@
 import { OUTCOMES, type OutcomeName } from '../fault/outcome.js';
+import { SyscallError } from '../ffi/errors.js';
 import {
   type CounterName,
   counterRow,
@@ -205,11 +206,19 @@ function guestLatency(
   if (note === null || note.histograms === 0 || maxCycles === null) {
     return UNTIMED;
   }
-  const access = openAccess(machine.memory.layout);
-  const histograms = machine.vcpus.map((_, index) => {
-    const address = note.histograms + index * note.histogramStride;
-    return new Uint32Array(access.read(address, HISTOGRAM_BYTES).buffer);
-  });
+  let histograms: Uint32Array[];
+  try {
+    const access = openAccess(machine.memory.layout);
+    histograms = machine.vcpus.map((_, index) => {
+      const address = note.histograms + index * note.histogramStride;
+      return new Uint32Array(access.read(address, HISTOGRAM_BYTES).buffer);
+    });
+  } catch (error) {
+    if (error instanceof SyscallError) {
+      return UNTIMED; // its file was cut short, which verification tells
+    }
+    throw error;
+  }
   const microsecondsPerCycle = 1000 / machine.vcpus[0]!.tscKilohertz();
   const all = mergeHistograms(histograms);
   const percentiles = (counts: Float64Array): Percentiles | null =>

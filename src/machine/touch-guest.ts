@@ -49,17 +49,17 @@ export function parseTouch(
   memoryBytes: number,
 ): TouchParameters {
   const room = (memoryBytes - WORKLOAD_START) / 4096;
-  const every = whole(given, 'every', 1, 1, room);
+  const every = wholeParameter(given, 'every', 1, 1, room);
   const most = Math.floor(room / every);
-  const pages = whole(given, 'pages', most, 1, most);
+  const pages = wholeParameter(given, 'pages', most, 1, most);
   return {
     pages,
-    order: oneOf(given, 'order', TOUCH_ORDERS),
-    writePercent: whole(given, 'write', 0, 0, 100),
-    passes: whole(given, 'passes', 1, 1, 1_000_000),
-    share: oneOf(given, 'share', ['partition', 'overlap'] as const),
-    seed: whole(given, 'seed', 1, 0, 0xffff_ffff),
-    stride: whole(given, 'stride', 512, 1, 2 ** 31),
+    order: parameterOneOf(given, 'order', TOUCH_ORDERS),
+    writePercent: wholeParameter(given, 'write', 0, 0, 100),
+    passes: wholeParameter(given, 'passes', 1, 1, 1_000_000),
+    share: parameterOneOf(given, 'share', ['partition', 'overlap'] as const),
+    seed: wholeParameter(given, 'seed', 1, 0, 0xffff_ffff),
+    stride: wholeParameter(given, 'stride', 512, 1, 2 ** 31),
     every,
   };
 }
@@ -94,7 +94,7 @@ export function touchesPage({ pages, every }: TouchParameters, page: number): bo
 }
 
 /** The seed of the choice of written pages, and of what is written there, whatever the source. */
-function patternSeedOf(source: ContentsSpec): number {
+export function patternSeedOf(source: ContentsSpec): number {
   return source.kind === 'pattern' ? source.seed : 0;
 }
 
@@ -129,8 +129,13 @@ export interface TouchReport {
   readonly cycles: number;
 }
 
+/** Report words 2 * `at` and the one after it: a 64-bit number. */
+export function reportPair(report: Uint32Array, at: number): number {
+  return report[at * 2]! + report[at * 2 + 1]! * 0x1_0000_0000;
+}
+
 export function decodeTouch(report: Uint32Array): TouchReport {
-  const pair = (at: number): number => report[at * 2]! + report[at * 2 + 1]! * 0x1_0000_0000;
+  const pair = (at: number): number => reportPair(report, at);
   return {
     pagesVisited: pair(0),
     wordsCompared: pair(1),
@@ -141,7 +146,7 @@ export function decodeTouch(report: Uint32Array): TouchReport {
   };
 }
 
-function whole(
+export function wholeParameter(
   given: Readonly<Record<string, string>>,
   name: string,
   fallback: number,
@@ -162,7 +167,7 @@ function whole(
   return value;
 }
 
-function oneOf<const Name extends string>(
+export function parameterOneOf<const Name extends string>(
   given: Readonly<Record<string, string>>,
   name: string,
   names: readonly Name[],

@@ -1,6 +1,7 @@
-import { openAccess } from '../memory/guest-access.js';
+import { SyscallError } from '../ffi/errors.js';
+import { type GuestAccess, openAccess } from '../memory/guest-access.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
-import { MAPPED, MISSING } from '../memory/page-states.js';
+import { MAPPED, MISSING, POISONED } from '../memory/page-states.js';
 import type { PageSource } from '../source/page-source.js';
 import type { Workload } from './bundled-guests.js';
 
@@ -11,6 +12,8 @@ export interface Verification {
   readonly touchedAndRight: number;
   /** Pages that the guest touched and that were discarded since; null where nothing is discarded. */
   readonly touchedAndMissing: number | null;
+  /** Pages that the guest touches and whose contents could not be had. */
+  readonly touchedAndPoisoned: number;
   readonly mismatched: number;
   /** GPA of the first wrong word, or null. */
   readonly firstMismatch: number | null;
@@ -45,21 +48,24 @@ export async function verifyMemory(
   let pages = 0;
   let touchedAndRight = 0;
   let touchedAndMissing = 0;
+  let touchedAndPoisoned = 0;
   let mismatched = 0;
   let firstMismatch: number | null = null;
   for (let page = 0; page < memory.layout.bytes / 4096; page++) {
     if (page % PAGES_PER_STEP === 0 && !(await goOn())) {
       return null;
     }
-    const state = states.words[Math.floor(page / pagesPerUnit)];
+    const state = states.stateOf(Math.floor(page / pagesPerUnit));
     if (discards && state === MISSING && touches(page)) {
       touchedAndMissing++;
+    }
+    if (state === POISONED && touches(page)) {
+      touchedAndPoisoned++;
     }
     if (state !== MAPPED || imagePages.has(page)) {
       continue;
     }
-    const { words, first } = access.view(page);
-    const wrong = (contents(page) ?? source).compare(page, words, first);
+    const wrong = firstWrong(access, page, contents(page) ?? source);
     pages++;
     if (wrong >= 0) {
       mismatched++;
@@ -72,7 +78,21 @@ export async function verifyMemory(
     pages,
     touchedAndRight,
     touchedAndMissing: discards ? touchedAndMissing : null,
+    touchedAndPoisoned,
     mismatched,
     firstMismatch,
   };
+}
+
+/** The index of a page's first wrong word, or -1. A page that is not there any more is all wrong. */
+function firstWrong(access: GuestAccess, page: number, wanted: PageSource): number {
+  try {
+    const { words, first } = access.view(page);
+    return wanted.compare(page, words, first);
+  } catch (error) {
+    if (error instanceof SyscallError) {
+      return 0;
+    }
+    throw error;
+  }
 }

@@ -62,6 +62,13 @@ export class ThreadPerfCounters implements Disposable {
     this.contextSwitches = openEvent(PERF_TYPE_SOFTWARE, events.contextSwitches);
   }
 
+  /** What is open until it is disposed of. */
+  get descriptors(): number[] {
+    return [this.mmapLock, this.contextSwitches].flatMap((event) =>
+      event instanceof Descriptor ? [event.fd] : [],
+    );
+  }
+
   start(): void {
     this.pageFaultsBefore = threadPageFaults();
     this.each(PERF_EVENT_IOC_ENABLE);

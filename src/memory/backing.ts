@@ -42,6 +42,11 @@ export interface BackingTraits {
    */
   readonly allocate: 'store' | 'populate';
   /**
+   * Whether other processes can reach its file and cut it short, so that any store to a mapping of it
+   * may be SIGBUS at any time. Only the kernel then copies to and from it.
+   */
+  readonly truncatable: boolean;
+  /**
    * Where the guest's own writes can be seen: `alias`, or `guest` (by process_vm_readv) where the
    * guest mapping has copies of its own.
    */
@@ -84,6 +89,7 @@ const SHMEM = {
   alias: true,
   fill: 'continue',
   allocate: 'store',
+  truncatable: false,
   inspect: 'alias',
   uffdModes: UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
   uffdFeatures: UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM,
@@ -228,6 +234,7 @@ export function fileBacking(
   const named = {
     name: `${isPrivate ? 'file-private' : 'file'}:${path}`,
     file: { kind: 'path', path },
+    truncatable: true,
   } as const;
   // The file system is somebody else's and may be full: a store could be SIGBUS.
   switch (fileSystem) {

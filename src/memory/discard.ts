@@ -14,9 +14,9 @@ import { MemoryChanges } from './changes.js';
 import { splitBlocks } from './collapse.js';
 import { openAccess } from './guest-access.js';
 import type { GuestMemoryLayout } from './guest-memory.js';
-import { MAPPED, MISSING, PageStates, POISONED } from './page-states.js';
+import { MAPPED, MISSING, PageStates, POISONED, stateOfWord } from './page-states.js';
 import { restoreEntries } from './repair.js';
-import { HUGE_PAGE_BYTES } from './sizes.js';
+import { formatSize, HUGE_PAGE_BYTES } from './sizes.js';
 import type { Trap } from './trap.js';
 
 export interface DiscardOptions {
@@ -87,10 +87,9 @@ export function createDiscard({ memory, trap, stopping, bringIn }: DiscardContex
     const first = Math.ceil(start / unitBytes);
     const last = Math.floor(end / unitBytes);
     if (partial === 'refuse' && (start % unitBytes !== 0 || end % unitBytes !== 0)) {
-      const size = unitBytes % 2 ** 20 === 0 ? `${unitBytes / 2 ** 20} MiB` : `${unitBytes} bytes`;
       throw new UsageError(
-        `a discard of 0x${start.toString(16)} to 0x${end.toString(16)} covers fault units of ${size} in part`,
-        `Align it to the unit (${memory.backing.name} has pages of ${memory.backing.pageBytes} bytes), or ask for partial: 'zero'.`,
+        `a discard of 0x${start.toString(16)} to 0x${end.toString(16)} covers fault units of ${formatSize(unitBytes)} in part`,
+        `Align it to the unit (${memory.backing.name} has pages of ${formatSize(memory.backing.pageBytes)}), or ask for partial: 'zero'.`,
       );
     }
     if (memory.resident.some((range) => range.first < last && first < range.end)) {
@@ -108,10 +107,56 @@ export function createDiscard({ memory, trap, stopping, bringIn }: DiscardContex
     let units = 0;
     const batch = Math.max(1, BATCH_BYTES / unitBytes);
     for (let unit = first; unit < last; unit += batch) {
-      units += discardUnits(memory, trap, unit, Math.min(last, unit + batch), stopping);
+      units += discardUnits(trap, unit, Math.min(last, unit + batch));
     }
     return { units, zeroedBytes };
   };
+
+  /** Discards whole units. Returns how many of them were mapped. */
+  function discardUnits(trap: Trap, first: number, end: number): number {
+    if (!changes.begin(stopping)) {
+      return 0;
+    }
+    const before: number[] = [];
+    let discarded = false;
+    try {
+      for (let unit = first; unit < end; unit++) {
+        const word = states.seize(unit, stopping);
+        if (word === null) {
+          return 0; // gives back what it has
+        }
+        before.push(word);
+      }
+      const start = first * unitBytes;
+      const bytes = (end - first) * unitBytes;
+      const hasLargePages = splitBlocks(memory, start, bytes);
+      for (const step of memory.backing.discard) {
+        take(memory, step, start, bytes);
+      }
+      if (trap.marked) {
+        const { guestAddress, backing } = memory;
+        new UffdCalls(trap.uffd).poisonRange(guestAddress + start, bytes, backing.pageBytes);
+      }
+      before.forEach((word, index) => {
+        if (stateOfWord(word) === POISONED && !trap.marked) {
+          unmark(memory, first + index);
+        }
+      });
+      discarded = true;
+      if (hasLargePages) {
+        // A huge page of which a part was punched is unmapped as a whole: map the rest of it again.
+        const blocks = blockRange(memory, start, bytes);
+        restoreEntries(memory, trap, blocks.start, blocks.bytes);
+      }
+      return before.filter((word) => word === MAPPED).length;
+    } finally {
+      before.forEach((word, index) => {
+        states.publish(first + index, discarded ? MISSING : word);
+      });
+      changes.end();
+      wake(memory, trap, first, end);
+    }
+  }
 
   /** Overwrites a part of one unit, bringing it in first. Returns bytes overwritten. */
   function zeroPart(trap: Trap, from: number, to: number): number {
@@ -120,7 +165,7 @@ export function createDiscard({ memory, trap, stopping, bringIn }: DiscardContex
       if (!changes.begin(stopping)) {
         return 0;
       }
-      let before: ReturnType<typeof states.seize>;
+      let before: number | null;
       try {
         // Where the write goes through the guest mapping, an entry that the kernel has dropped would
         // be EFAULT, or a fault that waits for this claim.
@@ -145,7 +190,7 @@ export function createDiscard({ memory, trap, stopping, bringIn }: DiscardContex
       if (before === MAPPED) {
         return to - from;
       }
-      if (before === POISONED || !bringIn(unit)) {
+      if (before !== MISSING || !bringIn(unit)) {
         throw new GuestError(
           `a part of the fault unit at GPA 0x${(unit * unitBytes).toString(16)} cannot be zeroed: the rest of its contents cannot be had`,
         );
@@ -168,56 +213,6 @@ function checkRange(memory: GuestMemoryLayout, start: number, bytes: number): vo
   }
 }
 
-/** Discards whole units. Returns how many of them were mapped. */
-function discardUnits(
-  memory: GuestMemoryLayout,
-  trap: Trap,
-  first: number,
-  end: number,
-  stopping: () => boolean,
-): number {
-  const { guestAddress, unitBytes, backing } = memory;
-  const states = new PageStates(memory.states);
-  const changes = new MemoryChanges(memory.changes);
-  const uffd = new UffdCalls(trap.uffd);
-  if (!changes.begin(stopping)) {
-    return 0;
-  }
-  const before: (typeof MISSING | typeof MAPPED | typeof POISONED)[] = [];
-  let discarded = false;
-  try {
-    for (let unit = first; unit < end; unit++) {
-      const state = states.seize(unit, stopping);
-      if (state === null) {
-        return 0; // gives back what it has
-      }
-      before.push(state);
-    }
-    const start = first * unitBytes;
-    const bytes = (end - first) * unitBytes;
-    const hasLargePages = splitBlocks(memory, start, bytes);
-    for (const step of backing.discard) {
-      take(memory, step, start, bytes);
-    }
-    if (trap.marked) {
-      uffd.poisonRange(guestAddress + start, bytes, backing.pageBytes);
-    }
-    discarded = true;
-    if (hasLargePages) {
-      // A huge page of which a part was punched is unmapped as a whole: map the rest of it again.
-      const blocks = blockRange(memory, start, bytes);
-      restoreEntries(memory, trap, blocks.start, blocks.bytes);
-    }
-    return before.filter((state) => state === MAPPED).length;
-  } finally {
-    before.forEach((state, index) => {
-      states.publish(first + index, discarded ? MISSING : state);
-    });
-    changes.end();
-    wake(memory, trap, first, end);
-  }
-}
-
 /** Messages that came in meanwhile were taken for the claimant's to answer. */
 function wake(memory: GuestMemoryLayout, trap: Trap, first: number, end: number): void {
   if (!trap.marked) {
@@ -225,6 +220,12 @@ function wake(memory: GuestMemoryLayout, trap: Trap, first: number, end: number)
     const bytes = (end - first) * unitBytes;
     new UffdCalls(trap.uffd).wake(guestAddress + first * unitBytes, bytes);
   }
+}
+
+/** A punch leaves the markers of pages that are not mapped; a new page must not fail as the old one. */
+function unmark({ guestAddress, unitBytes }: GuestMemoryLayout, unit: number): void {
+  const address = guestAddress + unit * unitBytes;
+  check('madvise(MADV_DONTNEED)', madvise(address, unitBytes, MADV_DONTNEED));
 }
 
 /** The blocks of 2 MiB that a range touches. */

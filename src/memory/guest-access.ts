@@ -6,7 +6,8 @@ import { PAGE_BYTES } from './sizes.js';
 /**
  * Guest memory as this thread may look at it and change it, whether there is an alias mapping or
  * not. For mapped units only: nothing else keeps a page of zeroes from being made, or the call from
- * sleeping. Offsets are guest physical addresses.
+ * sleeping. Offsets are guest physical addresses. Where the kernel does the copying a call may throw
+ * a SyscallError: EFAULT for a page that is not there (any more).
  */
 export interface GuestAccess {
   /**
@@ -21,7 +22,11 @@ export interface GuestAccess {
 }
 
 export function openAccess(memory: GuestMemoryLayout): GuestAccess {
-  return memory.backing.inspect === 'alias' ? new AliasAccess(memory) : new CopyingAccess(memory);
+  const { backing, aliasAddress, guestAddress } = memory;
+  if (backing.inspect === 'guest') {
+    return new CopyingAccess(guestAddress);
+  }
+  return backing.truncatable ? new CopyingAccess(aliasAddress) : new AliasAccess(memory);
 }
 
 class AliasAccess implements GuestAccess {
@@ -50,15 +55,12 @@ class AliasAccess implements GuestAccess {
 const BUFFER_BYTES = 16 * PAGE_BYTES;
 
 class CopyingAccess implements GuestAccess {
-  private readonly guestAddress: number;
   private readonly memory = new ProcessMemory(BUFFER_BYTES);
 
-  constructor({ guestAddress }: GuestMemoryLayout) {
-    this.guestAddress = guestAddress;
-  }
+  constructor(private readonly address: number) {}
 
   view(page: number): { words: Int32Array; first: number } {
-    this.memory.read(this.guestAddress + page * PAGE_BYTES, PAGE_BYTES);
+    this.memory.read(this.address + page * PAGE_BYTES, PAGE_BYTES);
     return { words: this.memory.buffer.s32, first: 0 };
   }
 
@@ -66,7 +68,7 @@ class CopyingAccess implements GuestAccess {
     const data = new Uint8Array(length);
     for (let done = 0; done < length; done += BUFFER_BYTES) {
       const part = Math.min(BUFFER_BYTES, length - done);
-      this.memory.read(this.guestAddress + offset + done, part);
+      this.memory.read(this.address + offset + done, part);
       data.set(this.memory.buffer.u8.subarray(0, part), done);
     }
     return data;
@@ -76,7 +78,7 @@ class CopyingAccess implements GuestAccess {
     for (let done = 0; done < data.length; done += BUFFER_BYTES) {
       const part = data.subarray(done, done + BUFFER_BYTES);
       this.memory.buffer.u8.set(part);
-      this.memory.write(this.guestAddress + offset + done, part.length);
+      this.memory.write(this.address + offset + done, part.length);
     }
   }
 }

@@ -1,12 +1,21 @@
-import { existsSync, statfsSync, statSync, unlinkSync } from 'node:fs';
+import { existsSync, lstatSync, statfsSync, statSync, unlinkSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import { Descriptor } from '../ffi/descriptor.js';
 import { detachedMount } from '../ffi/detached-mount.js';
-import { errnoName, SyscallError, UnsupportedError, UsageError } from '../ffi/errors.js';
-import { errno, fallocate, ftruncate, memfd_create, open } from '../ffi/libc.js';
-import { O_CLOEXEC, O_CREAT, O_EXCL, O_RDWR, O_TMPFILE } from '../uapi/fcntl.js';
+import { errnoName, SyscallError, scarcity, UnsupportedError, UsageError } from '../ffi/errors.js';
+import { errno, fallocate, fcntl, ftruncate, memfd_create, open } from '../ffi/libc.js';
+import {
+  F_ADD_SEALS,
+  F_SEAL_SHRINK,
+  O_CLOEXEC,
+  O_CREAT,
+  O_EXCL,
+  O_RDWR,
+  O_TMPFILE,
+} from '../uapi/fcntl.js';
 import { HUGETLBFS_MAGIC, TMPFS_MAGIC } from '../uapi/magic.js';
-import { MFD_CLOEXEC, MFD_HUGE_SHIFT, MFD_HUGETLB } from '../uapi/mman.js';
+import { MFD_ALLOW_SEALING, MFD_CLOEXEC, MFD_HUGE_SHIFT, MFD_HUGETLB } from '../uapi/mman.js';
 import {
   BACKING_KINDS,
   BACKINGS,
@@ -74,7 +83,7 @@ export function openBacking(backing: Backing, bytes: number): Descriptor | null 
       const huge = file.hugetlb
         ? MFD_HUGETLB | (Math.log2(backing.pageBytes) << MFD_HUGE_SHIFT)
         : 0;
-      return sized(openMemfd(MFD_CLOEXEC | huge, backing), bytes);
+      return sized(openMemfd(MFD_CLOEXEC | MFD_ALLOW_SEALING | huge, backing), bytes);
     }
     case 'tmpfs':
       return sized(openTmpfs(file.huge), bytes);
@@ -98,6 +107,9 @@ function sized(file: Descriptor, bytes: number): Descriptor {
 function openMemfd(flags: number, backing: Backing): Descriptor {
   const fd = memfd_create(FILE_NAME, flags);
   if (fd >= 0) {
+    if (!backing.truncatable) {
+      fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK); // against whoever opens it by /proc/PID/fd
+    }
     return new Descriptor(fd);
   }
   const error = errno();
@@ -135,12 +147,18 @@ function openTmpfs(huge: string): Descriptor {
 }
 
 /**
- * A file of the user's choice. One that does not exist is made and unlinked at once: it lies where
- * the user said, and nothing of it is left, however the process ends. One that exists must be
- * empty, for guest memory overwrites it, and is emptied again on close.
+ * A file of the user's choice. One that does not exist is made without a name: it lies where the
+ * user said, and nothing of it is left, however the process ends. One that exists must be empty, for
+ * guest memory overwrites it, and is emptied again on close (but not if the process is killed).
  */
 function openPath(backing: Backing, path: string, bytes: number): Descriptor {
   const isNew = !existsSync(path);
+  if (isNew && lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
+    throw new UsageError(
+      `--backing ${backing.name}: ${path} is a symbolic link to a file that does not exist`,
+      'Make the file, or name it itself.',
+    );
+  }
   if (!isNew) {
     const stat = statSync(path);
     if (!stat.isFile()) {
@@ -153,15 +171,12 @@ function openPath(backing: Backing, path: string, bytes: number): Descriptor {
       );
     }
   }
-  const flags = O_RDWR | O_CLOEXEC | (isNew ? O_CREAT | O_EXCL : 0);
-  const fd = open(path, flags, 0o600);
+  const fd = isNew ? openNameless(path) : open(path, O_RDWR | O_CLOEXEC, 0);
   if (fd < 0) {
-    throw new UsageError(
-      `--backing ${backing.name}: ${path} cannot be opened (${errnoName(errno())})`,
-    );
-  }
-  if (isNew) {
-    unlinkSync(path);
+    const name = errnoName(errno());
+    const message = `--backing ${backing.name}: ${path} cannot be opened (${name})`;
+    const lack = scarcity(name);
+    throw lack === null ? new UsageError(message) : new UnsupportedError(message, lack);
   }
   const file = sized(isNew ? new Descriptor(fd) : new BorrowedFile(fd), bytes);
   // A store to a page that the disk has no room for would be SIGBUS.
@@ -174,6 +189,21 @@ function openPath(backing: Backing, path: string, bytes: number): Descriptor {
     );
   }
   return file;
+}
+
+/** A new file in the directory of `path`; -1 with errno. */
+function openNameless(path: string): number {
+  const fd = open(dirname(path), O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600);
+  const { EOPNOTSUPP, EISDIR, EINVAL } = constants.errno;
+  if (fd >= 0 || ![EOPNOTSUPP, EISDIR, EINVAL].includes(errno())) {
+    return fd;
+  }
+  // A file system without O_TMPFILE: it has its name for a moment.
+  const named = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0o600);
+  if (named >= 0) {
+    unlinkSync(path);
+  }
+  return named;
 }
 
 /** A file that was there before, empty, and is empty again afterwards. */

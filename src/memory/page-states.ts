@@ -18,12 +18,26 @@ export const MAPPED = 3;
 /** Its contents cannot be had; a guest that touches it gets a memory error. */
 export const POISONED = 4;
 
+/** The state is in the low byte of a unit's word; above it is, of a poisoned one, the reason. */
+const STATE_MASK = 0xff;
+const REASON_SHIFT = 8;
+
 export type PageState =
   | typeof MISSING
   | typeof CLAIMED
   | typeof AWAITED
   | typeof MAPPED
   | typeof POISONED;
+
+/** The word of a poisoned unit. `reason` is a number below 2^24, which nothing here looks into. */
+export function poisonedBecause(reason: number): number {
+  return POISONED | (reason << REASON_SHIFT);
+}
+
+/** The state that a word says. */
+export function stateOfWord(word: number): PageState {
+  return (word & STATE_MASK) as PageState;
+}
 
 /** A waiter wakes this often to see whether the machine is stopping, should a claimant die. */
 const WAIT_SLICE_MILLISECONDS = 20;
@@ -43,7 +57,7 @@ export class PageStates {
 
   /** MISSING if the unit is now the caller's to bring in, else the state it is in. */
   claim(unit: number): PageState {
-    return Atomics.compareExchange(this.words, unit, MISSING, CLAIMED) as PageState;
+    return stateOfWord(Atomics.compareExchange(this.words, unit, MISSING, CLAIMED));
   }
 
   /** The same of a unit that is mapped; false if it is not, or not any more. */
@@ -55,21 +69,18 @@ export class PageStates {
    * Claims the unit whatever state it is in, once nobody else holds a claim.
    *
    * @param stopping asked now and then while it waits; true gives up
-   * @returns the state it was in, or null if it gave up
+   * @returns the word it had, to `publish` if the unit is to be as it was; null if it gave up
    */
-  seize(
-    unit: number,
-    stopping: () => boolean,
-  ): typeof MISSING | typeof MAPPED | typeof POISONED | null {
+  seize(unit: number, stopping: () => boolean): number | null {
     for (;;) {
-      const state = this.stateOf(unit);
-      if (state === CLAIMED || state === AWAITED) {
+      const word = Atomics.load(this.words, unit);
+      if (word === CLAIMED || word === AWAITED) {
         if (stopping()) {
           return null;
         }
         this.wait(unit);
-      } else if (Atomics.compareExchange(this.words, unit, state, CLAIMED) === state) {
-        return state;
+      } else if (Atomics.compareExchange(this.words, unit, word, CLAIMED) === word) {
+        return word;
       }
     }
   }
@@ -77,10 +88,11 @@ export class PageStates {
   /**
    * Ends the caller's claim and wakes those who wait for it here.
    *
+   * @param word MAPPED, MISSING or what {@link poisonedBecause} gives
    * @returns whether anybody waits, here or, after {@link markAwaited}, elsewhere
    */
-  publish(unit: number, state: typeof MAPPED | typeof POISONED | typeof MISSING): boolean {
-    if (Atomics.exchange(this.words, unit, state) !== AWAITED) {
+  publish(unit: number, word: number): boolean {
+    if (Atomics.exchange(this.words, unit, word) !== AWAITED) {
       return false;
     }
     Atomics.notify(this.words, unit);
@@ -101,14 +113,20 @@ export class PageStates {
   }
 
   stateOf(unit: number): PageState {
-    return Atomics.load(this.words, unit) as PageState;
+    return stateOfWord(Atomics.load(this.words, unit));
+  }
+
+  /** Why a unit is poisoned, or -1 if it is not. */
+  reasonOf(unit: number): number {
+    const word = Atomics.load(this.words, unit);
+    return stateOfWord(word) === POISONED ? word >>> REASON_SHIFT : -1;
   }
 
   /** How many units are in each state, for reports. */
   count(state: PageState): number {
     let count = 0;
     for (let unit = 0; unit < this.words.length; unit++) {
-      if (this.words[unit] === state) {
+      if (this.stateOf(unit) === state) {
         count++;
       }
     }

@@ -1,3 +1,5 @@
+import { constants } from 'node:os';
+import { SyscallError } from '../ffi/errors.js';
 import { UffdCalls } from '../uffd/userfaultfd.js';
 import { eachAbsentRange } from './absent-pages.js';
 import { MemoryChanges } from './changes.js';
@@ -17,6 +19,9 @@ const RESIDENT = -2;
  *
  * The caller has begun a change of memory ({@link MemoryChanges}).
  *
+ * What cannot be put back, for its file was cut short by another process, is left out: whoever
+ * touches it finds no explanation for the fault.
+ *
  * @param start a guest physical address, at the start of a unit
  * @returns bytes put back, and bytes left to others
  */
@@ -34,9 +39,11 @@ export function restoreEntries(
   /** Of the run of units from `first` to `end`, what lies within the absent range. */
   const restore = (state: number, from: number, length: number, isProtected: boolean): void => {
     if (state === MAPPED && backing.fill === 'continue') {
-      restored += uffd.continueRange(from, length, backing.pageBytes, isProtected);
+      restored += unlessLost(() =>
+        uffd.continueRange(from, length, backing.pageBytes, isProtected),
+      );
     } else if (state === MISSING && trap.marked) {
-      restored += uffd.poisonRange(from, length, backing.pageBytes);
+      restored += unlessLost(() => uffd.poisonRange(from, length, backing.pageBytes));
     } else if (state === CLAIMED || state === AWAITED) {
       claimed += length;
     }
@@ -58,6 +65,19 @@ export function restoreEntries(
     restore(runState, runStart, end - runStart, isProtected);
   });
   return { restored, claimed };
+}
+
+/** 0 where the file has no page there any more, or has lost that part. */
+function unlessLost(restore: () => number): number {
+  try {
+    return restore();
+  } catch (error) {
+    const { EFAULT, EINVAL } = constants.errno;
+    if (error instanceof SyscallError && [EFAULT, EINVAL].includes(error.errno)) {
+      return 0;
+    }
+    throw error;
+  }
 }
 
 /** What became of a fault without an address. */

@@ -8,9 +8,9 @@ import {
   UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
   UFFDIO_REGISTER_MODE_WP,
 } from '../uapi/userfaultfd.js';
-import { Userfaultfd } from '../uffd/userfaultfd.js';
+import { UffdCalls, Userfaultfd } from '../uffd/userfaultfd.js';
 import type { BackingTraits } from './backing.js';
-import type { GuestMemory } from './guest-memory.js';
+import type { GuestMemory, GuestMemoryLayout } from './guest-memory.js';
 
 /** How the guest mapping traps touches of missing pages. Plain data: workers receive it. */
 export interface Trap {
@@ -20,6 +20,8 @@ export interface Trap {
   readonly modes: number;
   /** Every missing page has a trap marker, and one that lost it is EFAULT. */
   readonly marked: boolean;
+  /** Whether there is UFFDIO_POISON (6.6): else a page that fails can only end the run. */
+  readonly poisons: boolean;
 }
 
 /** UFFD_FEATURE_* bits that trap markers need. SIGBUS makes them fail closed: a page that lost its
@@ -43,10 +45,13 @@ export function trapMissing(
   marked: boolean,
 ): { readonly uffd: Userfaultfd; readonly trap: Trap } {
   const { guestAddress, bytes, backing } = memory.layout;
+  const offered = Userfaultfd.offered();
+  const poisons = (offered & UFFD_FEATURE_POISON) !== 0;
   let features = marked ? markerFeatures(backing) : backing.uffdFeatures;
+  features |= offered & UFFD_FEATURE_POISON;
   let modes = backing.uffdModes;
   const protects = UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP;
-  if (!backing.hugetlb && (Userfaultfd.offered() & protects) === protects) {
+  if (!backing.hugetlb && (offered & protects) === protects) {
     features |= protects;
     modes |= UFFDIO_REGISTER_MODE_WP;
   }
@@ -59,9 +64,28 @@ export function trapMissing(
     if (marked && uffd.poisonRange(guestAddress, bytes, backing.pageBytes) < bytes) {
       throw new DefectError('guest memory was not empty when it was to be marked');
     }
-    return { uffd, trap: { uffd: uffd.fd, modes, marked } };
+    return { uffd, trap: { uffd: uffd.fd, modes, marked, poisons } };
   } catch (error) {
     uffd.close();
     throw error;
   }
+}
+
+/**
+ * Marks the pages of a unit that are not mapped, so that whoever touches them gets SIGBUS, and wakes
+ * who sleeps on them. False where the kernel has no UFFDIO_POISON.
+ */
+export function poisonUnit(
+  { guestAddress, unitBytes, backing }: GuestMemoryLayout,
+  { uffd, poisons }: Trap,
+  unit: number,
+): boolean {
+  if (!poisons) {
+    return false;
+  }
+  const calls = new UffdCalls(uffd);
+  const address = guestAddress + unit * unitBytes;
+  calls.poisonRange(address, unitBytes, backing.pageBytes);
+  calls.wake(address, unitBytes);
+  return true;
 }

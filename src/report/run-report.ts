@@ -3,8 +3,10 @@ import { describeNetwork } from '../source/network-link.js';
 import { count, figure } from './figures.js';
 import { textList } from './table.js';
 
-function describeSource({ source, network }: RunResult['config']): string {
-  return network === null ? source : `${source} over a network of ${describeNetwork(network)}`;
+function describeSource({ source, network, failSource }: RunResult['config']): string {
+  const over = network === null ? '' : ` over a network of ${describeNetwork(network)}`;
+  const failing = failSource.length === 0 ? '' : `, made to fail (${failSource.join(', ')})`;
+  return `${source}${over}${failing}`;
 }
 
 const DONE: Readonly<Record<string, string>> = {
@@ -13,8 +15,19 @@ const DONE: Readonly<Record<string, string>> = {
   collapse: 'blocks collapsed',
 };
 
+/** Memory errors that are listed; the JSON has more. */
+const SHOWN = 8;
+
+const hex = (value: number): string => `0x${value.toString(16)}`;
+
 /** What became of memory besides faults, where something did. */
-function describeMemory({ hugePages, hugetlb, background, pages }: RunResult): [string, string][] {
+function describeMemory({
+  hugePages,
+  hugetlb,
+  background,
+  pages,
+  memoryErrors,
+}: RunResult): [string, string][] {
   const entries: [string, string][] = background.map(({ chore, count: done, calls }) => [
     chore,
     `${count(done)} ${DONE[chore]} by ${count(calls)} calls`,
@@ -22,9 +35,18 @@ function describeMemory({ hugePages, hugetlb, background, pages }: RunResult): [
   if (pages.discarded !== null) {
     entries.push(['discarded', `${count(pages.discarded)} touched pages are not there any more`]);
   }
+  for (const { vcpu, gpa, rip, cause, errno, injected } of memoryErrors.records.slice(0, SHOWN)) {
+    const told = injected ? ', told to the guest by a machine check' : '';
+    const why = errno === null ? cause : `${cause}, ${errno}`;
+    const text = `vCPU ${vcpu} at RIP ${hex(rip)}: GPA ${hex(gpa)} (${why})${told}`;
+    entries.push(['memory error', text]);
+  }
+  if (memoryErrors.count > SHOWN) {
+    entries.push(['memory errors', `${count(memoryErrors.count)} in all`]);
+  }
   const { start, guestEnd, end } = hugePages.mappedBytes;
   const failures = Object.entries(hugePages.failures).map(([name, times]) => `${times} ${name}`);
-  if (start + guestEnd + end > 0 || failures.length > 0) {
+  if (guestEnd !== null && end !== null && (start + guestEnd + end > 0 || failures.length > 0)) {
     const size = (bytes: number): string => `${bytes / 2 ** 20} MiB`;
     const refused = failures.length === 0 ? '' : `; refused: ${failures.join(', ')}`;
     const text = `${size(start)} mapped by huge pages before, ${size(guestEnd)} when the guest had ended, ${size(end)} now${refused}`;
@@ -43,6 +65,7 @@ function describeMemory({ hugePages, hugetlb, background, pages }: RunResult): [
 /** A run for a person to read: its outcome first, then what its faults cost. */
 export function describeRun(result: RunResult): string {
   const { config, delivery, faults, pages, perFault, latencyMicroseconds: latency } = result;
+  const { startup } = result;
   const first = result.firstInstructionMicroseconds;
   const outcomes = Object.entries(faults.outcomes)
     .filter(([, times]) => times > 0)
@@ -69,6 +92,14 @@ export function describeRun(result: RunResult): string {
       'faults',
       `${count(faults.count)}${outcomes === '' ? '' : ` (${outcomes})`}${faults.neighbours === 0 ? '' : `, and ${count(faults.neighbours)} neighbouring units`}`,
     ],
+    ...(result.source === null || result.source.retries + result.source.failures === 0
+      ? []
+      : ([
+          [
+            'source',
+            `asked again ${count(result.source.retries)} times, given up ${count(result.source.failures)} times`,
+          ],
+        ] satisfies [string, string][])),
     [
       'first access, µs',
       latency === null
@@ -90,6 +121,14 @@ export function describeRun(result: RunResult): string {
       `${figure(perFault.userMicroseconds, 2)} in userspace, ${figure(perFault.allocateMicroseconds, 2)} in allocating the page`,
     ],
     ...describeMemory(result),
+    ...(startup === null
+      ? []
+      : [
+          [
+            'threads',
+            `${startup.threads}, ready in ${figure(startup.seconds, 2)} s, ${figure(startup.bytesPerThread / 2 ** 20, 1)} MiB each`,
+          ] satisfies [string, string],
+        ]),
     ['pages/s', count(result.pagesPerSecond)],
     [
       'seconds',

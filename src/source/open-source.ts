@@ -1,7 +1,10 @@
+import { FaultySource, type SourceFault } from './faulty-source.js';
 import { allocateLink, type Network, openLink } from './network-link.js';
 import { NetworkSource } from './network-source.js';
 import type { PageSource } from './page-source.js';
 import { PatternSource } from './pattern-source.js';
+import { RetryingSource } from './retrying-source.js';
+import { SourceControl } from './source-control.js';
 import { ZeroSource } from './zero-source.js';
 
 /** Contents as plain data. `seed` is an unsigned 32-bit number. */
@@ -9,14 +12,31 @@ export type ContentsSpec =
   | { readonly kind: 'zero' }
   | { readonly kind: 'pattern'; readonly seed: number };
 
-/** A source as plain data, which workers receive. */
-export type SourceSpec = ContentsSpec | NetworkSpec;
+/** A source as plain data, which workers receive. What threads share of it is in shared memory. */
+export type SourceSpec = ContentsSpec | NetworkSpec | FaultySpec | RetryingSpec;
 
 /** Contents that come over a network; `link` is one for all threads (`allocateLink`). */
 export interface NetworkSpec extends Network {
   readonly kind: 'network';
-  readonly of: ContentsSpec;
+  readonly of: SourceSpec;
   readonly link: SharedArrayBuffer;
+}
+
+/** A source that misbehaves; `counts` from `FaultySource.allocate`, `control` from `SourceControl.allocate`. */
+export interface FaultySpec {
+  readonly kind: 'faulty';
+  readonly of: SourceSpec;
+  readonly faults: readonly SourceFault[];
+  readonly counts: SharedArrayBuffer;
+  readonly control: SharedArrayBuffer;
+}
+
+/** A source that is asked again when it fails, up to `retries` times. */
+export interface RetryingSpec {
+  readonly kind: 'retrying';
+  readonly of: SourceSpec;
+  readonly retries: number;
+  readonly control: SharedArrayBuffer;
 }
 
 export const DEFAULT_SEED = 1;
@@ -30,6 +50,15 @@ export function openSource(spec: SourceSpec): PageSource {
       return new PatternSource(spec.seed);
     case 'network':
       return new NetworkSource(openSource(spec.of), openLink(spec.link, spec));
+    case 'faulty':
+      return new FaultySource(
+        openSource(spec.of),
+        spec.faults,
+        spec.counts,
+        new SourceControl(spec.control),
+      );
+    case 'retrying':
+      return new RetryingSource(openSource(spec.of), spec.retries, new SourceControl(spec.control));
   }
 }
 
@@ -38,10 +67,24 @@ const NEARBY: Network = { bitsPerSecond: 1e12, latencyMicroseconds: 1 };
 
 /**
  * A source of the same code to practise with: one that comes over a network does so over a short one
- * of its own.
+ * of its own, and nothing fails.
  */
 export function openRehearsalSource(spec: SourceSpec): PageSource {
-  return openSource(spec.kind === 'network' ? { ...spec, ...NEARBY, link: allocateLink() } : spec);
+  return openSource(rehearsalOf(spec));
+}
+
+function rehearsalOf(spec: SourceSpec): SourceSpec {
+  switch (spec.kind) {
+    case 'zero':
+    case 'pattern':
+      return spec;
+    case 'network':
+      return { ...spec, ...NEARBY, of: rehearsalOf(spec.of), link: allocateLink() };
+    case 'faulty':
+      return { ...spec, of: rehearsalOf(spec.of), faults: [] };
+    case 'retrying':
+      return { ...spec, of: rehearsalOf(spec.of) };
+  }
 }
 
 /** As written after `--source`. */

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import { Descriptor } from '../ffi/descriptor.js';
-import { errnoName, SyscallError, UnsupportedError } from '../ffi/errors.js';
+import { errnoName, SyscallError, scarcity, UnsupportedError } from '../ffi/errors.js';
 import { close, errno, ioctl, open, syscall } from '../ffi/libc.js';
 import { scratch } from '../ffi/scratch.js';
 import { O_CLOEXEC, O_NONBLOCK, O_RDWR } from '../uapi/fcntl.js';
@@ -28,7 +28,7 @@ import {
 } from '../uapi/userfaultfd.js';
 import { missingFeatures } from './features.js';
 
-const { EAGAIN, EEXIST, EINVAL, EMFILE } = constants.errno;
+const { EAGAIN, EEXIST, EINVAL } = constants.errno;
 
 type OpenedBy = '/dev/userfaultfd' | 'userfaultfd(2)';
 
@@ -229,18 +229,18 @@ function openDescriptor(): { fd: number; openedBy: OpenedBy } {
     if (fd >= 0) {
       return { fd, openedBy: '/dev/userfaultfd' };
     }
-    throw new SyscallError(
-      'USERFAULTFD_IOC_NEW',
-      error,
-      error === EMFILE ? 'Raise the limit of open files (ulimit -n).' : '',
-    );
+    throw new SyscallError('USERFAULTFD_IOC_NEW', error);
   }
   const fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK, 0, 0, 0, 0);
   if (fd >= 0) {
     return { fd, openedBy: 'userfaultfd(2)' };
   }
+  const error = errno();
+  if (scarcity(errnoName(error)) !== null) {
+    throw new SyscallError('userfaultfd(2)', error);
+  }
   throw new UnsupportedError(
-    `userfaultfd is not available: /dev/userfaultfd says ${errnoName(deviceError)}, userfaultfd(2) says ${errnoName(errno())}`,
+    `userfaultfd is not available: /dev/userfaultfd says ${errnoName(deviceError)}, userfaultfd(2) says ${errnoName(error)}`,
     'Run as root, give access to /dev/userfaultfd, or set sysctl vm.unprivileged_userfaultfd=1.',
   );
 }

@@ -23,17 +23,19 @@ export interface GuestPorts {
   readonly exitCode: () => number;
 }
 
-/** @param write receives the console, a line at a time so that vCPUs do not mix theirs */
+/**
+ * @param write receives the console, a line at a time so that vCPUs do not mix theirs; one character
+ * for each byte, whatever the guest wrote
+ */
 export function createGuestPorts(write: (text: string) => void): GuestPorts {
-  const line = new Uint8Array(LINE_BYTES);
-  const decoder = new TextDecoder('latin1');
+  const line = Buffer.alloc(LINE_BYTES);
   const report = new Uint32Array(REPORT_WORDS);
   let length = 0;
   let exitCode = 0;
 
   const flush = (): void => {
     if (length > 0) {
-      write(decoder.decode(line.subarray(0, length)));
+      write(line.toString('latin1', 0, length)); // TextDecoder's latin1 is windows-1252
       length = 0;
     }
   };

@@ -1,5 +1,5 @@
 import type { RunPage } from '../kvm/run-page.js';
-import { openAccess } from '../memory/guest-access.js';
+import { type GuestAccess, openAccess } from '../memory/guest-access.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { kvm_run_mmio } from '../uapi/kvm-run.js';
 
@@ -11,8 +11,9 @@ const DATA = kvm_run_mmio.offset.data;
  * for a device. The page must have been resolved, and claimed, so that nobody discards it meanwhile.
  */
 export function createRamAccess(memory: GuestMemoryLayout): (page: RunPage) => void {
-  const access = openAccess(memory);
+  let access: GuestAccess | null = null;
   return (page) => {
+    access ??= openAccess(memory); // guests that KVM does not emulate never come here
     const address = page.mmioAddress;
     const length = Math.min(page.mmioLength, memory.bytes - address);
     if (page.mmioIsWrite) {

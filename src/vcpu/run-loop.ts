@@ -1,8 +1,10 @@
 import { constants } from 'node:os';
 import type { FaultTiming } from '../fault/fault-timing.js';
+import type { MemoryFailure } from '../fault/memory-error.js';
 import { MEMORY_ERROR, type Outcome, REMAPPED, RETRIED } from '../fault/outcome.js';
 import type { Resolver } from '../fault/resolver.js';
 import { FOREIGN_TRAP, NO_TRAP, type TrapReader } from '../fault/trap-marker.js';
+import type { Wake } from '../fault/wake.js';
 import type { WorkerControl } from '../fault/worker-control.js';
 import { DefectError, SyscallError } from '../ffi/errors.js';
 import { errno } from '../ffi/libc.js';
@@ -31,6 +33,7 @@ import {
 } from '../uapi/kvm-run.js';
 import { describeExit, describeRunError } from './describe-exit.js';
 import type { GuestPorts } from './guest-ports.js';
+import type { MemoryErrors } from './memory-errors.js';
 import { createRamAccess } from './ram-access.js';
 
 const { EFAULT, EINTR } = constants.errno;
@@ -53,7 +56,12 @@ export type VcpuEnd =
   | { readonly reason: 'shutdown' }
   /** It was told to. */
   | { readonly reason: 'stopped' }
-  | { readonly reason: 'memory-error'; readonly failure: Resolver['failure'] }
+  /** `emulated`: in an access that KVM emulates, which no machine check can answer. */
+  | {
+      readonly reason: 'memory-error';
+      readonly failure: MemoryFailure;
+      readonly emulated: boolean;
+    }
   /** An exit that this VMM has no answer to; `detail` is a sentence. */
   | { readonly reason: 'failed'; readonly detail: string };
 
@@ -68,6 +76,9 @@ export interface RunLoopOptions {
   readonly control: WorkerControl;
   readonly counters: Float64Array;
   readonly timing: FaultTiming;
+  readonly memoryErrors: MemoryErrors;
+  /** For those who sleep in the kernel on a unit that was claimed here: handler delivery. */
+  readonly wake: Wake;
   /** Exit delivery: how missing pages are trapped. Null where this thread resolves no faults. */
   readonly trap: Trap | null;
 }
@@ -79,6 +90,7 @@ export interface RunLoopOptions {
  */
 export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
   const { enter, page, memory, resolver, ports, traps, control, counters, timing, trap } = options;
+  const { memoryErrors, wake } = options;
   const { resolve } = resolver;
   const takeTrap = traps.take;
   const accessRam = createRamAccess(memory);
@@ -96,6 +108,14 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
     return outcome !== MEMORY_ERROR;
   }
 
+  /** What to do about the failure that `fault` has met: null to go on. */
+  function memoryError(emulated: boolean): VcpuEnd | null {
+    const { failure } = resolver;
+    return memoryErrors.answer(failure, emulated)
+      ? null
+      : { reason: 'memory-error', failure, emulated };
+  }
+
   /** An access that KVM took for a device's. Reads of what is not there give ones. */
   function mmio(): VcpuEnd | null {
     const address = page.mmioAddress;
@@ -106,10 +126,6 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
       return null;
     }
     counters[RAM_ACCESSES]! += 1;
-    if (trap === null) {
-      accessRam(page);
-      return null;
-    }
     const unit = (address / unitBytes) | 0;
     for (;;) {
       if (control.stopping) {
@@ -119,6 +135,12 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
         if (accessClaimed(unit)) {
           return null;
         }
+        if (trap === null) {
+          return {
+            reason: 'failed',
+            detail: 'the guest touched memory that its file has no longer',
+          };
+        }
         if (!unaddressed(changes.sequence)) {
           return { reason: 'failed', detail: describeRunError(EFAULT, true) };
         }
@@ -126,7 +148,7 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
       }
       timing.arrived();
       if (!fault(unit)) {
-        return { reason: 'memory-error', failure: resolver.failure };
+        return memoryError(true);
       }
     }
   }
@@ -136,18 +158,26 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
    * and the kernel has dropped the page's entry there (shmem mapped private).
    */
   function accessClaimed(unit: number): boolean {
-    let accessed = true;
+    try {
+      return tryAccess();
+    } finally {
+      if (states.publish(unit, MAPPED)) {
+        wake(unit, 1);
+      }
+    }
+  }
+
+  /** False: the page is not there, and the kernel, which does the copying, says so. */
+  function tryAccess(): boolean {
     try {
       accessRam(page);
+      return true;
     } catch (error) {
-      if (!(error instanceof SyscallError) || error.errno !== EFAULT) {
-        throw error;
+      if (error instanceof SyscallError && error.errno === EFAULT) {
+        return false;
       }
-      accessed = false;
-    } finally {
-      states.publish(unit, MAPPED);
+      throw error;
     }
-    return accessed;
   }
 
   function count(outcome: Outcome): void {
@@ -252,7 +282,10 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
         );
       }
       if (!fault(unit)) {
-        return { reason: 'memory-error', failure: resolver.failure };
+        const end = memoryError(false);
+        if (end !== null) {
+          return end;
+        }
       }
     }
   };

@@ -3,12 +3,15 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { AroundPolicy } from '../fault/around.js';
 import { createFaultTiming } from '../fault/fault-timing.js';
 import { rehearse } from '../fault/rehearse.js';
-import { createResolver, type Strategy } from '../fault/resolver.js';
+import { createResolver } from '../fault/resolver.js';
+import { createBystander, type Strategy } from '../fault/revisit.js';
 import { runWorker, type WorkerData } from '../fault/run-worker.js';
 import { createTrapReader } from '../fault/trap-marker.js';
+import { createWake } from '../fault/wake.js';
 import { type ConsoleMessage, WorkerControl } from '../fault/worker-control.js';
 import { ioctl } from '../ffi/libc.js';
 import { blockVcpuSignals } from '../ffi/thread.js';
+import type { MachineCheckVendor } from '../kvm/machine-check.js';
 import { RunPage } from '../kvm/run-page.js';
 import { counterRow } from '../measure/counters.js';
 import { threadHistograms } from '../measure/histogram.js';
@@ -16,7 +19,9 @@ import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import type { Trap } from '../memory/trap.js';
 import { openRehearsalSource, openSource, type SourceSpec } from '../source/open-source.js';
 import { KVM_RUN } from '../uapi/kvm.js';
+import { ConsoleFlow } from './console-flow.js';
 import { createGuestPorts } from './guest-ports.js';
+import { createMemoryErrors, type MemoryErrorRecord } from './memory-errors.js';
 import { createRunLoop, type VcpuEnd } from './run-loop.js';
 
 export interface VcpuWorkerData extends WorkerData {
@@ -27,10 +32,14 @@ export interface VcpuWorkerData extends WorkerData {
   readonly source: SourceSpec;
   readonly strategy: Strategy;
   readonly around: AroundPolicy;
-  /** Exit delivery, in which this thread resolves its own faults: how missing pages are trapped. */
+  /** How missing pages are trapped: by markers, in exit delivery, this thread resolves its own faults. */
   readonly trap: Trap | null;
+  /** Whose machine checks the guest is told of memory errors by; null: they stop the run. */
+  readonly machineChecks: MachineCheckVendor | null;
   /** This thread's row in `counters` and histograms in `histograms`. */
   readonly row: number;
+  /** Of a {@link ConsoleFlow}. */
+  readonly consoleFlow: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
   readonly histograms: SharedArrayBuffer;
 }
@@ -39,33 +48,44 @@ export interface VcpuWorkerData extends WorkerData {
 export interface VcpuWorkerEnd {
   readonly vcpu: VcpuEnd;
   readonly report: Uint32Array;
+  /** Memory errors that it met, and the first of them. */
+  readonly memoryErrors: number;
+  readonly memoryErrorRecords: readonly MemoryErrorRecord[];
 }
 
 const data = workerData as VcpuWorkerData;
 
 function prepare(): () => VcpuWorkerEnd {
-  const { memory, vcpu, strategy, around, trap } = data;
+  const { memory, vcpu, strategy, around } = data;
+  const trap = data.trap?.marked ? data.trap : null;
   blockVcpuSignals();
   const counters = counterRow(data.counters, data.row);
   const histograms = threadHistograms(data.histograms, data.row);
   const timing = createFaultTiming(histograms);
   const traps = createTrapReader(memory);
-  const source = openSource(data.source);
-  const resolver = createResolver({
-    memory,
-    source,
-    uffd: trap?.uffd ?? -1,
-    strategy,
-    around: trap === null ? 0 : around,
-    caller: 'vcpu',
-    sleepers: false,
-    counters,
-    timing,
-  });
+  const sleepers = data.trap !== null && !data.trap.marked;
+  const wake = createWake(memory, sleepers ? data.trap.uffd : -1, counters);
+  const resolver =
+    trap === null
+      ? createBystander({ memory, strategy, counters, wake })
+      : createResolver({
+          memory,
+          source: openSource(data.source),
+          uffd: trap.uffd,
+          strategy,
+          around,
+          caller: 'vcpu',
+          sleepers: false,
+          counters,
+          timing,
+        });
+  const memoryErrors = createMemoryErrors(vcpu, data.machineChecks, memory);
   const page = new RunPage(data.runPageAddress, data.runPageBytes);
   const control = new WorkerControl(data.control);
+  const flow = new ConsoleFlow(data.consoleFlow);
   const ports = createGuestPorts((text) => {
     parentPort?.postMessage({ type: 'console', text } satisfies ConsoleMessage);
+    flow.sent(text.length, () => control.stopping);
   });
   const run = createRunLoop({
     enter: () => ioctl(vcpu, KVM_RUN, 0),
@@ -77,12 +97,19 @@ function prepare(): () => VcpuWorkerEnd {
     control,
     counters,
     timing,
+    memoryErrors,
+    wake,
     trap,
   });
   if (trap !== null) {
     rehearse(openRehearsalSource(data.source), timing, traps.take, histograms);
   }
-  return () => ({ vcpu: run(), report: ports.report });
+  return () => ({
+    vcpu: run(),
+    report: ports.report,
+    memoryErrors: memoryErrors.count(),
+    memoryErrorRecords: memoryErrors.records,
+  });
 }
 
-await runWorker(data, prepare);
+runWorker(data, prepare);

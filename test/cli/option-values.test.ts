@@ -1,7 +1,8 @@
 import { InvalidArgumentError } from 'commander';
 import fc from 'fast-check';
 import t from 'tap';
-import { listOf, parseNetwork, parseWhole } from '../../src/cli/option-values.js';
+import { listOf, parseFault, parseNetwork, parseWhole } from '../../src/cli/option-values.js';
+import { nameOfFault } from '../../src/source/faulty-source.js';
 import { nameOfNetwork } from '../../src/source/network-link.js';
 
 t.test('a network is a bit rate in powers of 1000, and a latency in microseconds', async (t) => {
@@ -57,4 +58,31 @@ t.test('a list has each of its parts once', async (t) => {
   t.strictSame(listOf(parseWhole)('3'), [3]);
   t.throws(() => listOf(parseWhole)('3,,1'), InvalidArgumentError);
   t.throws(() => listOf(parseWhole)(''), InvalidArgumentError);
+});
+
+t.test('a fault of the source is a page, a period, a delay or a throw', async (t) => {
+  const values = [
+    ['page=0x200000', { kind: 'page', address: 0x200000, times: null }],
+    ['page=4096:2', { kind: 'page', address: 4096, times: 2 }],
+    ['every=100', { kind: 'every', requests: 100, times: null }],
+    ['every=7:3', { kind: 'every', requests: 7, times: 3 }],
+    ['delay=50', { kind: 'delay', milliseconds: 50 }],
+    ['throw=0xABC000', { kind: 'throw', address: 0xabc000 }],
+  ] as const;
+  for (const [text, fault] of values) {
+    t.strictSame(parseFault(text), [fault], text);
+    t.strictSame(parseFault(nameOfFault(fault)), [fault], 'its name is the fault');
+  }
+  const [first] = parseFault('delay=1');
+  t.strictSame(parseFault('page=0', [first!]).length, 2, 'they add up');
+});
+
+t.test('what is no fault of a source is refused', async (t) => {
+  for (const text of [
+    ...['', 'page', 'page=', 'page=x', 'page=0x', 'page=1:', 'page=1:x', 'page=-1', 'page=1:2:3'],
+    ...['delay=1:2', 'throw=1:2', 'hold=1', 'every=0x', 'every= 1', 'toString=1', 'delay=1.5'],
+    `page=0x${'f'.repeat(14)}`,
+  ]) {
+    t.throws(() => parseFault(text), InvalidArgumentError, `"${text}"`);
+  }
 });

@@ -123,6 +123,18 @@ const refused: { args: string[]; status: number; says: RegExp }[] = [
     status: 2,
     says: /--network cannot be used as given.*every page is there beforehand/,
   },
+  {
+    args: ['run', 'touch', '--fail-source', 'page=0x200000', '--delivery', 'kernel'],
+    status: 2,
+    says: /--fail-source cannot be used as given.*every page is there beforehand/,
+  },
+  { args: ['run', 'touch', '--fail-source', 'page=x'], status: 2, says: /It is page=GPA/ },
+  {
+    args: ['run', 'touch', '--fail-source', 'page=0x10000000'],
+    status: 2,
+    says: /--fail-source page=0x10000000 is no address of the guest's 256M/,
+  },
+  { args: ['run', 'touch', '--source-retries', '1001'], status: 2, says: /--source-retries 1001/ },
   { args: ['run', 'touch', '--param', 'every=0'], status: 2, says: /every=0 is not a whole/ },
   { args: ['run', 'touch', '--pin', 'cpu=1'], status: 2, says: /A pin is/ },
   { args: ['run', 'touch', '--pin', 'vcpu=999'], status: 2, says: /CPU 999/ },
@@ -150,6 +162,16 @@ const refused: { args: string[]; status: number; says: RegExp }[] = [
     status: 2,
     says: /--json .* cannot be written/,
   },
+  {
+    args: ['bench', 'deliveries', '--pages', '99999999999'],
+    status: 2,
+    says: /--pages 99999999999 takes .* of guest memory, and a guest has 200G at most/,
+  },
+  {
+    args: ['bench', 'deliveries', '--pages', '50000000'],
+    status: 3,
+    says: /--pages 50000000 takes .* more than this host has/,
+  },
   { args: ['bench', 'deliveries', '--pages', '0'], status: 2, says: /--pages must be/ },
   {
     args: ['bench', 'deliveries', '--unit', '4K'],
@@ -176,6 +198,34 @@ for (const { args, status, says } of refused) {
     t.equal(result.stderr.trimEnd().split('\n').length, 1, result.stderr);
   });
 }
+
+for (const { args, code, image, status } of [
+  { args: ['touch', '--memory', '1M'], code: 'usage', image: 'touch', status: 2 },
+  { args: ['touch', '--nonesuch'], code: 'usage', image: 'touch', status: 2 },
+  { args: [], code: 'usage', image: null, status: 2 },
+  { args: ['touch', '--memory', '190G'], code: 'unsupported', image: 'touch', status: 3 },
+]) {
+  t.test(`an error under --json is an object on stdout: ${args.join(' ')}`, async (t) => {
+    const result = await cli(['run', ...args, '--json']);
+    t.equal(result.status, status);
+    const { error, ...rest } = JSON.parse(result.stdout);
+    t.strictSame(rest, { schema: 'faultline.run/1', image, outcome: 'error' });
+    t.match(error, { code, message: /./, hint: String });
+    t.ok(result.stderr.includes(error.message), 'and the same sentence on stderr');
+  });
+}
+
+t.test('options that are about handlers say so where there are none', { skip }, async (t) => {
+  const args = ['run', 'hello', '--memory', '4M', '--handlers', '2', '--pin', 'handler=0'];
+  for (const [delivery, lines] of [
+    ['exit', 2],
+    ['handler', 0],
+  ] as const) {
+    const { status, stderr } = await cli([...args, '--delivery', delivery]);
+    t.equal(status, 0, stderr);
+    t.equal(stderr.split(`had no effect: delivery ${delivery}`).length - 1, lines, stderr);
+  }
+});
 
 t.test('a broken image is named with the field that is wrong', async (t) => {
   const path = join(t.testdir(), 'broken.elf');

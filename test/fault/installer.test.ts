@@ -73,7 +73,7 @@ eachBacking('where nothing is trapped, the guest finds it', options, (t, backing
 });
 
 t.test('memory that its file no longer has is a failure to allocate', options, async (t) => {
-  using trap = new TrappedMemory('exit', 4, PAGE, { ...BACKINGS.shmem, allocate: 'populate' });
+  using trap = new TrappedMemory('exit', 4, PAGE, { ...BACKINGS.shmem, truncatable: true });
   const { fill, failure } = trap.installer();
   t.ok(fill(3, 1));
   ftruncate(trap.memory.layout.fd, 2 * PAGE);

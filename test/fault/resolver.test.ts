@@ -108,7 +108,7 @@ t.test('a source that fails poisons the page and maps nothing', options, async (
   t.equal(trap.memory.states.stateOf(2), POISONED);
   t.equal(trap.pte(2), 'marker', 'a guest still traps on it');
   t.equal(resolve(2), MEMORY_ERROR);
-  t.strictSame(failure, { unit: 2, cause: 'poisoned', errno: 0 });
+  t.strictSame(failure, { unit: 2, cause: 'source', errno: 0 });
   t.equal(trap.resolver().resolve(2), MEMORY_ERROR, 'whoever asks');
 });
 

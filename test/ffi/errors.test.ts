@@ -37,13 +37,22 @@ t.test('each error has its code, name, hint and cause', async (t) => {
 });
 
 t.test('a failed call is named with its errno', async (t) => {
-  t.match(new SyscallError('mmap of 4096 bytes', constants.errno.ENOMEM, 'Ask for less.'), {
+  t.match(new SyscallError('mmap of 4096 bytes', constants.errno.EINVAL, 'Ask for less.'), {
     code: 'syscall',
-    message: 'mmap of 4096 bytes failed: ENOMEM',
+    message: 'mmap of 4096 bytes failed: EINVAL',
     call: 'mmap of 4096 bytes',
-    errno: constants.errno.ENOMEM,
+    errno: constants.errno.EINVAL,
     hint: 'Ask for less.',
   });
+});
+
+t.test('a call that failed for want of something is no fault of ours', async (t) => {
+  const { EMFILE, ENOMEM, EBADF } = constants.errno;
+  t.match(new SyscallError('eventfd', EMFILE), { code: 'unsupported', hint: /ulimit -n/ });
+  t.match(new SyscallError('mmap', ENOMEM, 'Less.'), { code: 'unsupported', hint: 'Less.' });
+  t.match(new SyscallError('read', EBADF), { code: 'syscall', hint: '' });
+  const error = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' });
+  t.match(reportOf(error), { code: 'unsupported', message: /too many/, hint: /ulimit -n/ });
 });
 
 t.test('a report is plain data that a worker can post', async (t) => {
@@ -64,7 +73,15 @@ t.test('whatever is not ours is a defect', async (t) => {
     message: 'x is not a function',
     stack: /TypeError/,
   });
-  for (const thrown of ['text', 7, null, undefined, { code: 'usage' }]) {
+  for (const thrown of ['text', 7, null, undefined]) {
     t.match(reportOf(thrown), { code: 'defect', message: String(thrown), stack: undefined });
+  }
+});
+
+t.test('anything can be thrown, also what cannot be made a string of', async (t) => {
+  for (const thrown of [Object.create(null), { toString: false }, { code: 'usage' }, Symbol('s')]) {
+    const { code, message } = reportOf(thrown);
+    t.equal(code, 'defect');
+    t.match(message, /^(\[Object: null prototype\] \{\}|\{ .* \}|Symbol\(s\))$/);
   }
 });

@@ -120,6 +120,7 @@ async function handled(
         return resolve(unit);
       },
     },
+    poison: () => false,
     control: new WorkerControl(),
     counters: trap.counters,
     timing: trap.timing,

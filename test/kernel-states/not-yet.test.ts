@@ -59,7 +59,7 @@ function tellOfRemovals(
   const address = layout.guestAddress + first * PAGE;
   from.unregister(address, bytes); // markers stay
   uffd.register(address, bytes, layout.backing.uffdModes);
-  return { uffd, trap: { uffd: uffd.fd, modes, marked } };
+  return { uffd, trap: { uffd: uffd.fd, modes, marked, poisons: true } };
 }
 
 /** Reads the event that a removal waits for. */
@@ -152,6 +152,7 @@ for (const kind of KINDS) {
       uffd: uffd.fd,
       stopEvent: stop.fd,
       resolver: { resolve, failure },
+      poison: () => false,
       control: new WorkerControl(),
       counters: trap.counters,
       timing: trap.timing,

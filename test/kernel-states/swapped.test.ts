@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { INSTALLED, MEMORY_ERROR, POPULATED, PRESENT, REMAPPED } from '../../src/fault/outcome.js';
-import type { Strategy } from '../../src/fault/resolver.js';
+import type { Strategy } from '../../src/fault/revisit.js';
 import { errno, madvise } from '../../src/ffi/libc.js';
 import { STRATEGIES } from '../../src/machine/machine-config.js';
 import { runGuest } from '../../src/machine/run-guest.js';

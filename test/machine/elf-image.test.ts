@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import fc from 'fast-check';
 import t from 'tap';
 import { FaultlineError, UsageError } from '../../src/ffi/errors.js';
 import { findBundled, pathOfBundled } from '../../src/machine/bundled-guests.js';
@@ -60,7 +59,8 @@ const MALFORMED: readonly (readonly [string, Partial<ElfFields>, RegExp])[] = [
   ['a table above 2^53', { e_phoff: tooLarge }, /e_phoff/],
   ['a table behind the end', { e_phoff: 0x10000n }, /points behind the end/],
   ['headers too small', { e_phentsize: 55 }, /e_phentsize/],
-  ['more headers than the file holds', { e_phnum: 0xffff }, /p_/],
+  ['more headers than the file holds', { e_phnum: 1170 }, /p_/],
+  ['more headers than execve(2) takes', { e_phnum: 0xffff }, /e_phnum/],
   ['no header', { e_phnum: 0 }, /PT_LOAD/],
   ['no loadable segment', { p_type: 6 }, /PT_LOAD/],
   ['contents behind the end', { p_offset: 0x10000n }, /p_offset/],
@@ -104,6 +104,20 @@ function survives(file: Uint8Array): boolean {
   }
 }
 
+t.test('notes that are scanned again and again are refused, not read for minutes', async (t) => {
+  const headers = 600;
+  const notes = Buffer.alloc(2 ** 20); // of 12 bytes each, empty
+  const file = Buffer.alloc(64 + headers * 56 + notes.length);
+  file.set(buildElf({ e_phnum: headers }).subarray(0, 64));
+  for (let index = 0; index < headers; index++) {
+    const header = file.subarray(64 + index * 56);
+    header.writeUInt32LE(4, 0); // PT_NOTE
+    header.writeBigUInt64LE(BigInt(64 + headers * 56), 8);
+    header.writeBigUInt64LE(BigInt(notes.length), 32);
+  }
+  t.throws(() => parseElf(file, 'a.elf'), { code: 'usage', message: /p_filesz of its notes add/ });
+});
+
 const touch = readFileSync(pathOfBundled(findBundled('touch')!));
 
 t.test(
@@ -119,42 +133,6 @@ t.test(
     t.strictSame(failed, []);
   },
 );
-
-t.test(
-  'no mutation of a real image does anything but a UsageError',
-  { timeout: 60_000 },
-  async (t) => {
-    const interesting = fc.oneof(
-      fc.integer({ min: 0, max: 255 }),
-      fc.constantFrom(0, 1, 0x7f, 0x80, 0xff),
-    );
-    // Most of the file is code; the headers and the note are what is parsed.
-    const position = fc.oneof(
-      { weight: 3, arbitrary: fc.integer({ min: 0, max: 64 + 2 * 56 - 1 }) },
-      { weight: 1, arbitrary: fc.integer({ min: 0, max: touch.length - 1 }) },
-    );
-    fc.assert(
-      fc.property(
-        fc.array(fc.tuple(position, interesting), { minLength: 1, maxLength: 12 }),
-        fc.integer({ min: 0, max: touch.length }),
-        (changes, length) => {
-          const file = Uint8Array.from(touch);
-          for (const [at, value] of changes) {
-            file[at] = value;
-          }
-          return survives(file) && survives(file.subarray(0, length));
-        },
-      ),
-      { numRuns: 5000 },
-    );
-    t.pass();
-  },
-);
-
-t.test('nothing that is not ELF at all does, either', async (t) => {
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), survives), { numRuns: 2000 });
-  t.pass();
-});
 
 t.test(
   'a parameter block outside the segments is refused: it would be written over RAM',

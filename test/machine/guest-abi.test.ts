@@ -4,6 +4,7 @@ import t from 'tap';
 import { parseElf } from '../../src/machine/elf-image.js';
 import { FLAT_ENTRY, WORKLOAD_START } from '../../src/machine/guest-physical-map.js';
 import { MAX_VCPUS } from '../../src/machine/machine-config.js';
+import { encodeMce } from '../../src/machine/mce-guest.js';
 import { encodeTouch, type TouchParameters, WRITE_SALT } from '../../src/machine/touch-guest.js';
 import { HISTOGRAM_BYTES, SUB_BITS } from '../../src/measure/histogram.js';
 import { PATTERN_MIX_A, PATTERN_MIX_B, PATTERN_STEP } from '../../src/source/pattern-source.js';
@@ -87,6 +88,25 @@ t.test('the parameter block is laid out as touch.S reads it', async (t) => {
   }
   const zero = Buffer.from(encodeTouch(parameters, { kind: 'zero' }));
   t.equal(zero.readBigUInt64LE(Number(offsets.get('P_ZERO'))), 1n);
+});
+
+t.test('the parameter block is laid out as mce.S reads it', async (t) => {
+  const offsets = new Map([...defines('mce/mce.S')].filter(([name]) => name.startsWith('P_')));
+  const seed = 0x8765_4321;
+  const expected: Readonly<Record<string, number>> = {
+    P_START: WORKLOAD_START,
+    P_PAGES: 77,
+    P_SEED: seed,
+    P_ZERO: 0,
+    P_OVERLAP: 1,
+    P_SHIFT: 16,
+  };
+  const parameters = { pages: 77, share: 'overlap' } as const;
+  const block = Buffer.from(encodeMce(parameters, { kind: 'pattern', seed }, 65536));
+  t.equal(block.length, offsets.size * 8);
+  for (const [name, offset] of offsets) {
+    t.equal(block.readBigUInt64LE(Number(offset)), BigInt(expected[name] ?? -1), name);
+  }
 });
 
 t.test('orders have the numbers that touch.S dispatches on', async (t) => {

@@ -70,6 +70,20 @@ t.test('what is not a file is refused, not read for ever', { timeout: 30_000 }, 
   t.equal(stdout, 'usage\n');
 });
 
+t.test('files of /proc that never end, or wait, are empty', { timeout: 30_000 }, async (t) => {
+  const module = new URL('../../src/machine/image.js', import.meta.url).href;
+  const program = `import(${JSON.stringify(module)}).then(({ loadImage }) => loadImage(process.argv[1])).catch((error) => console.log(error.message))`;
+  for (const path of ['/proc/kmsg', '/proc/self/pagemap']) {
+    const { stdout, error } = spawnSync(process.execPath, ['-e', program, path], {
+      timeout: 5_000,
+      killSignal: 'SIGKILL',
+      encoding: 'utf8',
+    });
+    t.equal(error, undefined, path);
+    t.match(stdout, /is empty|cannot be read/, path);
+  }
+});
+
 t.test('the bundled guests load', async (t) => {
   for (const guest of BUNDLED_GUESTS) {
     const image = loadImage(pathOfBundled(guest));

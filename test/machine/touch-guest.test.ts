@@ -89,7 +89,7 @@ t.test('guests are found by their whole name', async (t) => {
   t.equal(findBundled('toString'), undefined);
   t.strictSame(
     BUNDLED_GUESTS.map(({ name }) => name),
-    ['hello', 'touch'],
+    ['hello', 'touch', 'mce'],
   );
 });
 
@@ -130,7 +130,13 @@ t.test('a report is six pairs of 32-bit words', async (t) => {
 
 t.test('a guest is judged by all its vCPUs', async (t) => {
   const given = { pages: '10', passes: '2' };
-  const { judge } = touch.plan(given, { kind: 'zero' }, MEMORY, 2);
+  const config = {
+    source: { kind: 'zero' },
+    memoryBytes: MEMORY,
+    vcpus: 2,
+    unitBytes: 4096,
+  } as const;
+  const { judge } = touch.plan({ ...config, params: given });
   const report = (visited: number, compared: number, wrong = 0): Uint32Array =>
     Uint32Array.from([visited, 0, compared, 0, wrong, 0, wrong && 0x200abc, 0, 5, 0, 6, 0]);
   const judged = (...reports: Uint32Array[]): string | null => judge(reports).complaint;
@@ -138,6 +144,6 @@ t.test('a guest is judged by all its vCPUs', async (t) => {
   t.match(judged(report(8, 8192), report(11, 11264)), /visited 19 pages, not 20/);
   t.match(judged(report(8, 8192), report(12, 12287)), /did not compare every word/);
   t.match(judged(report(8, 8192), report(12, 12288, 3)), /3 of 12288 words wrong.* 0x200abc/);
-  const overlap = touch.plan({ ...given, share: 'overlap' }, { kind: 'zero' }, MEMORY, 2);
+  const overlap = touch.plan({ ...config, params: { ...given, share: 'overlap' } });
   t.match(overlap.judge([report(20, 20480), report(20, 20480)]), { visits: 40, complaint: null });
 });

@@ -3,7 +3,7 @@ import t from 'tap';
 import { verifyMemory } from '../../src/machine/verify.js';
 import { BACKINGS } from '../../src/memory/backing.js';
 import { GuestMemory } from '../../src/memory/guest-memory.js';
-import { CLAIMED, MAPPED, POISONED } from '../../src/memory/page-states.js';
+import { CLAIMED, MAPPED, poisonedBecause } from '../../src/memory/page-states.js';
 import { ZeroSource } from '../../src/source/zero-source.js';
 import { memorySkip } from '../support/host.js';
 import { aliasOf, PAGE, SOURCE } from '../support/trapped-memory.js';
@@ -28,6 +28,7 @@ t.test('resident pages are compared, and found right', async (t) => {
     pages: 3,
     touchedAndRight: 3,
     touchedAndMissing: null,
+    touchedAndPoisoned: 0,
     mismatched: 0,
     firstMismatch: null,
   });
@@ -62,12 +63,13 @@ t.test('the first of several is told, and all are counted', async (t) => {
 
 t.test('pages that are not resident are not read', async (t) => {
   using memory = memoryWithThreePages();
-  memory.states.words[5] = POISONED;
+  memory.states.publish(5, poisonedBecause(7));
   memory.states.words[6] = CLAIMED;
   const { fd } = memory.layout;
   const before = fstatSync(fd).blocks;
   t.match(await verifyMemory(memory, NO_IMAGE, SOURCE, everyPage, false, goOn), {
     pages: 3,
+    touchedAndPoisoned: 1,
     mismatched: 0,
   });
   t.equal(fstatSync(fd).blocks, before, 'reading a hole would have allocated a page');

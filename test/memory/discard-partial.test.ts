@@ -2,6 +2,7 @@ import t from 'tap';
 import { UsageError } from '../../src/ffi/errors.js';
 import { BACKINGS, type Backing } from '../../src/memory/backing.js';
 import { MAPPED, MISSING } from '../../src/memory/page-states.js';
+import { formatSize } from '../../src/memory/sizes.js';
 import { UFFD_FEATURE_POISON } from '../../src/uapi/userfaultfd.js';
 import { eachBacking } from '../support/backings.js';
 import { type SetupOptions, setUp } from '../support/discard-setup.js';
@@ -37,7 +38,7 @@ eachBacking(
       t.throws(() => discard(start, length), UsageError);
       t.throws(() => discard(start, length), {
         message: /covers fault units of .* in part/,
-        hint: new RegExp(`pages of ${backing.pageBytes} bytes.*partial: 'zero'`),
+        hint: new RegExp(`pages of ${formatSize(backing.pageBytes)}.*partial: 'zero'`),
       });
     }
     t.strictSame(states(), [MAPPED, MAPPED, MISSING, MISSING]);

@@ -114,7 +114,7 @@ for (const backing of collapsible) {
       t.ok(count('prefetch') > 0, `${count('prefetch')} units prefetched`);
       t.ok(count('discard') > 0, `${count('discard')} units discarded`);
       t.ok(count('collapse') > 0, `${count('collapse')} blocks collapsed`);
-      t.ok(result.hugePages.mappedBytes.end % HUGE_PAGE_BYTES === 0);
+      t.ok(result.hugePages.mappedBytes.end! % HUGE_PAGE_BYTES === 0);
     });
   }
 }

@@ -45,6 +45,7 @@ parentPort!.postMessage(
     uffd,
     stopEvent,
     resolver,
+    poison: () => false,
     control: new WorkerControl(),
     counters,
     timing,

@@ -31,3 +31,10 @@ export function isMapped(address: number): boolean {
 export function threadCount(): number {
   return readdirSync('/proc/self/task').length;
 }
+
+/** Descriptors that only a machine opens: those of KVM, userfaultfd, memory files and counters. */
+export function machineDescriptors(): string[] {
+  return openDescriptors().filter((line) =>
+    /anon_inode:.*(kvm|userfaultfd|perf)|\/dev\/kvm|memfd:/.test(line),
+  );
+}

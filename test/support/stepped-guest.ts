@@ -178,6 +178,8 @@ export class SteppedGuest {
         },
       },
       traps: createTrapReader(memory),
+      memoryErrors: { answer: () => false, records: [], count: () => 0 },
+      wake: () => undefined,
       control,
       counters,
       timing: UNTIMED,

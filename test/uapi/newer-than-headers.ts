@@ -57,6 +57,7 @@ export const newerThanHeaders: Readonly<Record<string, string>> = {
   MCI_STATUS_PCC: 'arch/x86/include/asm/mce.h, not exported',
   MCI_STATUS_S: 'arch/x86/include/asm/mce.h, not exported',
   MCI_STATUS_AR: 'arch/x86/include/asm/mce.h, not exported',
+  MCI_STATUS_POISON: 'arch/x86/include/asm/mce.h, not exported',
 
   UFFDIO_CONTINUE_MODE_WP: 'include/uapi/linux/userfaultfd.h, Linux 6.4 (mem)',
   UFFD_FEATURE_WP_UNPOPULATED: 'include/uapi/linux/userfaultfd.h, Linux 6.4',

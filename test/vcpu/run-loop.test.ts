@@ -66,6 +66,8 @@ function script(
     control,
     counters: memory.counters,
     timing: memory.timing,
+    memoryErrors: { answer: () => false, records: [], count: () => 0 },
+    wake: () => undefined,
     trap: trapped ? memory.trap : null,
   });
   return { end: run(), memory, steps: step };

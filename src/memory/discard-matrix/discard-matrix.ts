@@ -1,3 +1,5 @@
+import { setImmediate } from 'node:timers/promises';
+import { InterruptedError } from '../../ffi/errors.js';
 import { describeHost, type HostDescription } from '../../measure/host.js';
 import { CallThread } from './call-thread.js';
 import type { DiscardCall } from './calls.js';
@@ -23,6 +25,8 @@ export interface DiscardMatrix {
 export interface DiscardMatrixOptions {
   /** A kind of memory is next: `done` of `total` are behind it. */
   readonly onStep?: (done: number, total: number, backing: string) => void;
+  /** Ends it before the next kind of memory, with an InterruptedError. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -33,17 +37,22 @@ export interface DiscardMatrixOptions {
  */
 export async function discardMatrix({
   onStep = () => undefined,
+  signal,
 }: DiscardMatrixOptions = {}): Promise<DiscardMatrix> {
   const all = subjects();
   const calls: SubjectObservations[] = [];
   const discard: SubjectDiscards[] = [];
   const thread = await CallThread.start();
   try {
-    all.forEach((subject, index) => {
+    for (const [index, subject] of all.entries()) {
+      await setImmediate(); // signals are heard between two
+      if (signal?.aborted) {
+        throw new InterruptedError('the matrix was interrupted');
+      }
       onStep(index, all.length, subject.name);
       calls.push(observeCalls(subject, thread));
       discard.push(observeDiscard(subject));
-    });
+    }
   } finally {
     await thread.end();
   }
