@@ -98,7 +98,7 @@ FAULT_LOOP := $(addprefix src/fault/,resolver.ts range-mapper.ts installer.ts ha
   $(addprefix src/vcpu/,run-loop.ts memory-errors.ts) src/machine/delivery.ts
 COVERAGE_TESTS = $(DIST)/test/fault/*.test.js $(DIST)/test/vcpu/*.test.js $(DIST)/test/kernel-states/*.test.js \
   $(DIST)/test/machine/delivery.test.js \
-  $(addprefix $(DIST)/test/runs/,deliveries.test.js fault-around.test.js hugetlb-reserve.test.js in-ram-mmio.test.js memory-errors.test.js)
+  $(addprefix $(DIST)/test/runs/,deliveries.test.js hugetlb-reserve.test.js in-ram-mmio.test.js memory-errors.test.js)
 
 coverage: build .tap/.built
 	@rm -rf $(DIST)/coverage
