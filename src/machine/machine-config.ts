@@ -150,6 +150,8 @@ const MAX_AROUND = 16383;
 const LEAST_BITS_PER_SECOND = 1000;
 const MOST_BITS_PER_SECOND = 1e15;
 const MOST_LATENCY_MICROSECONDS = 60_000_000;
+/** As long as the longest timeout. */
+const MOST_DELAY_MILLISECONDS = 2_000_000_000;
 
 /** @throws UsageError naming the option that cannot be used */
 export function completeConfig(options: RunOptions): MachineConfig {
@@ -324,8 +326,11 @@ function checkFault(fault: SourceFault, memoryBytes: number): void {
   if (counts.some((count) => count !== null && !(Number.isInteger(count) && count >= 1))) {
     throw new UsageError(`${name} counts in whole numbers from 1 on`);
   }
-  if (fault.kind === 'delay' && !(fault.milliseconds >= 0)) {
-    throw new UsageError(`${name} is not a number of milliseconds`);
+  if (
+    fault.kind === 'delay' &&
+    !(fault.milliseconds >= 0 && fault.milliseconds <= MOST_DELAY_MILLISECONDS)
+  ) {
+    throw new UsageError(`${name} is not from 0 to ${MOST_DELAY_MILLISECONDS} milliseconds`);
   }
 }
 

@@ -4,11 +4,13 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { createFaultTiming } from '../../src/fault/fault-timing.js';
 import { createResolver } from '../../src/fault/resolver.js';
+import { createBystander } from '../../src/fault/revisit.js';
 import { createTrapReader } from '../../src/fault/trap-marker.js';
+import { createWake } from '../../src/fault/wake.js';
 import { WorkerControl } from '../../src/fault/worker-control.js';
 import { ioctl } from '../../src/ffi/libc.js';
 import { blockVcpuSignals, currentThreadId } from '../../src/ffi/thread.js';
@@ -21,13 +23,12 @@ import type { RunError } from '../../src/machine/run-result.js';
 import { COUNTER_ROW_BYTES, counterRow } from '../../src/measure/counters.js';
 import { allocateHistograms, threadHistograms } from '../../src/measure/histogram.js';
 import type { PerfReadings } from '../../src/measure/perf-counters.js';
-import { MAPPED, MISSING } from '../../src/memory/page-states.js';
 import { openSource } from '../../src/source/open-source.js';
 import { KVM_RUN } from '../../src/uapi/kvm.js';
-import { PM_PRESENT, PM_SWAP } from '../../src/uapi/pagemap.js';
 import { createGuestPorts } from '../../src/vcpu/guest-ports.js';
+import { createMemoryErrors } from '../../src/vcpu/memory-errors.js';
 import { createRunLoop, type VcpuEnd } from '../../src/vcpu/run-loop.js';
-import { checkSentence } from './complaints.js';
+import { checkEnd, checkStates } from './guest-checks.js';
 import { IDLE, type KickThreadData, RUNNING } from './kick-states.js';
 
 /** A guest that has not ended by itself then is stopped. */
@@ -37,15 +38,6 @@ export const LONG_MILLISECONDS = 10_000;
 /** From the first kick to the end of KVM_RUN, on a machine that others use too. */
 const STOP_MILLISECONDS = 2000;
 export const MEMORY_BYTES = 4 * 2 ** 20;
-const PAGE = 4096;
-
-const END_REASONS: readonly VcpuEnd['reason'][] = [
-  'exited',
-  'halted',
-  'shutdown',
-  'stopped',
-  'failed',
-];
 
 export interface GuestEnd {
   readonly end: VcpuEnd;
@@ -138,7 +130,8 @@ export class GuestBed {
   }
 
   private enter(machine: Machine, milliseconds: number): GuestEnd {
-    const { config, trap } = machine;
+    const { config } = machine;
+    const trap = machine.trap?.marked ? machine.trap : null;
     const vcpu = machine.vcpus[0]!;
     const memory = machine.memory.layout;
     const counterRows = new SharedArrayBuffer(COUNTER_ROW_BYTES);
@@ -152,28 +145,33 @@ export class GuestBed {
     });
     const control = new WorkerControl(this.control.buffer);
     const { fd } = vcpu;
+    const wake = createWake(memory, null, counters);
+    const { strategy, around } = config;
     const run = createRunLoop({
       enter: () => ioctl(fd, KVM_RUN, 0),
       page: new RunPage(vcpu.runPage.address, vcpu.runPage.bytes),
       memory,
-      resolver: createResolver({
-        memory,
-        source: openSource(config.source),
-        uffds: trap?.uffds ?? null,
-        strategy: config.strategy,
-        around: config.around,
-        caller: 'vcpu',
-        sleepers: false,
-        counters,
-        timing,
-      }),
+      resolver:
+        trap === null
+          ? createBystander({ memory, strategy, counters, wake })
+          : createResolver({
+              memory,
+              source: openSource(config.source),
+              uffds: trap.uffds,
+              strategy,
+              around,
+              caller: 'vcpu',
+              sleepers: false,
+              counters,
+              timing,
+            }),
       ports,
       traps,
       control,
       counters,
       timing,
-      memoryErrors: { answer: () => false, records: [], count: () => 0 },
-      wake: () => undefined,
+      memoryErrors: createMemoryErrors(fd, machine.machineChecks, memory),
+      wake,
       trap,
     });
     this.arm(milliseconds);
@@ -192,7 +190,13 @@ export class GuestBed {
       failure: null,
       handlerFinishes: [],
       vcpuFinishes: [
-        { index: 0, end: { vcpu: end, report }, perf: NO_READINGS, began, ended: began + took },
+        {
+          index: 0,
+          end: { vcpu: end, report, memoryErrors: 0, memoryErrorRecords: [] },
+          perf: NO_READINGS,
+          began,
+          ended: began + took,
+        },
       ],
       threads: 1,
       counters: counterRows,
@@ -212,43 +216,5 @@ export class GuestBed {
   private disarm(): void {
     Atomics.store(this.words, 0, IDLE);
     Atomics.notify(this.words, 0);
-  }
-}
-
-/** The end is one that a guest can cause, and the error says which. */
-function checkEnd({ end, error }: GuestEnd, judgesItself: boolean): void {
-  const detail = JSON.stringify({ end, error });
-  assert(END_REASONS.includes(end.reason), detail);
-  const ended = end.reason === 'halted' || end.reason === 'stopped';
-  const succeeded = end.reason === 'exited' && (end.code === 0 || judgesItself);
-  assert.equal(error === null, ended || succeeded, detail);
-  if (error !== null) {
-    assert(['guest', 'shutdown'].includes(error.code), detail);
-    checkSentence(error.message);
-  }
-  // What only we, or the kernel, can be to blame for.
-  assert(end.reason !== 'failed' || !/KVM_RUN failed/.test(end.detail), detail);
-}
-
-/** What the guest mapping has is what the page states say: nothing is claimed, nothing untrapped. */
-function checkStates({ memory, trap }: Machine): void {
-  const { bytes, unitBytes, guestAddress } = memory.layout;
-  if (trap === null || !trap.marked) {
-    return;
-  }
-  const entries = new BigUint64Array(bytes / PAGE);
-  const pagemap = openSync('/proc/self/pagemap', 'r');
-  readSync(pagemap, entries, 0, entries.byteLength, (guestAddress / PAGE) * 8);
-  closeSync(pagemap);
-  const pagesPerUnit = unitBytes / PAGE;
-  for (let page = 0; page < entries.length; page++) {
-    const state = memory.states.words[Math.floor(page / pagesPerUnit)];
-    const entry = entries[page]!;
-    const present = (entry & BigInt(PM_PRESENT)) !== 0n;
-    const marked = !present && (entry & BigInt(PM_SWAP)) !== 0n;
-    assert(
-      (state === MISSING && marked) || (state === MAPPED && present),
-      `page ${page} is in state ${state}, its entry is 0x${entry.toString(16)}`,
-    );
   }
 }

@@ -4,8 +4,10 @@ import { InvalidArgumentError } from 'commander';
 import fc from 'fast-check';
 import t from 'tap';
 import {
+  parseAddresses,
   parseAround,
   parseBackground,
+  parseFault,
   parseNetwork,
   parseParam,
   parsePin,
@@ -29,8 +31,10 @@ import { checkLine, orRefuses } from './complaints.js';
 t.setTimeout(240_000 * ROOM);
 
 const PARSERS: readonly ((text: string) => unknown)[] = [
+  parseAddresses,
   parseAround,
   parseBackground,
+  parseFault,
   parseNetwork,
   parseParam,
   parsePin,
@@ -50,7 +54,20 @@ function numbersIn(value: unknown): number[] {
 
 t.test('any text is a value, or no value', async (t) => {
   const prefixed = fc
-    .tuple(fc.constantFrom('', 'background:', 'pattern:', 'vcpu=', 'a=', '10G:'), anyText)
+    .tuple(
+      fc.constantFrom(
+        '',
+        'background:',
+        'pattern:',
+        'vcpu=',
+        'a=',
+        '10G:',
+        '0x',
+        'page=',
+        'every=',
+      ),
+      anyText,
+    )
     .map((parts) => parts.join(''));
   await tryCases(t, 'option values: any text', prefixed, (text) => {
     for (const parse of PARSERS) {
@@ -108,6 +125,23 @@ const configurations = fc.record({
   ),
   network: maybe(fc.record({ bitsPerSecond: number, latencyMicroseconds: number })),
   pin: maybe(fc.record({ vcpu: fc.array(number, { maxLength: 3 }) })),
+  poison: maybe(fc.array(number, { maxLength: 2 })),
+  onMemoryError: maybe(fc.constantFrom('stop', 'inject', 'valueOf')),
+  failSource: maybe(
+    fc.array(
+      fc.oneof(
+        fc.record({
+          kind: fc.constantFrom('page', 'throw'),
+          address: number,
+          times: fc.option(number),
+        }),
+        fc.record({ kind: fc.constant('every'), requests: number, times: fc.option(number) }),
+        fc.record({ kind: fc.constant('delay'), milliseconds: number }),
+      ),
+      { maxLength: 2 },
+    ),
+  ),
+  sourceRetries: maybe(number),
   timeoutSeconds: maybe(number),
 });
 
@@ -130,6 +164,12 @@ t.test('any configuration is complete and within its limits, or refused', async 
     assert(timeoutSeconds * 1000 < 2 ** 31 && timeoutSeconds > 0, `timeout ${timeoutSeconds}`);
     for (const rate of numbersIn([config.network, config.prefetch, config.discard])) {
       assert(rate >= 0, `a rate of ${rate}`);
+    }
+    for (const gpa of config.poison) {
+      assert(Number.isInteger(gpa) && gpa >= 0 && gpa < memoryBytes, `poison at ${gpa}`);
+    }
+    for (const figure of numbersIn([config.failSource, config.sourceRetries])) {
+      assert(Number.isFinite(figure) && figure >= 0, `a fault with ${figure}`);
     }
   });
 });

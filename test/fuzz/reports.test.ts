@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import t from 'tap';
+import { failedRun } from '../../src/cli/failed-run.js';
 import { complain } from '../../src/cli/program.js';
 import {
   DefectError,
@@ -48,6 +49,9 @@ t.test('whatever is thrown is one line, and survives JSON', async (t) => {
     assert.equal(typeof report.message, 'string');
     const { message, code } = JSON.parse(JSON.stringify(report)) as ErrorReport;
     assert.deepEqual([message, code], [report.message, report.code]);
+    const json = JSON.parse(failedRun(message, report));
+    assert.deepEqual([json.image, json.outcome], [message, 'error']);
+    assert.deepEqual([json.error.message, json.error.code], [message, code]);
     let written = '';
     const status = complain(error, (text) => {
       written += text;

@@ -124,14 +124,17 @@ t.test('every run ends, says how, and leaves nothing', { skip }, async (t) => {
         clearTimeout(timer);
       }
       assert.deepEqual(mappingsOf('faultline'), []);
-      assert.deepEqual(machineDescriptors(), []);
+      // A thread that was still loading when its run ended closes its counters when it comes to it.
+      const open = machineDescriptors().filter((line) => !line.includes('perf_event'));
+      assert.deepEqual(open, []);
     },
   );
   t.comment(JSON.stringify(Object.fromEntries(ends)));
   t.ok(ends.size >= 2, 'runs end in more than one way');
-  // A thread that was still loading when its run ended goes when it comes to it.
-  for (const end = Date.now() + 10_000; threadCount() > threads && Date.now() < end; ) {
+  const isLeft = (): boolean => threadCount() > threads || machineDescriptors().length > 0;
+  for (const end = Date.now() + 10_000; isLeft() && Date.now() < end; ) {
     await setTimeoutPromise(20);
   }
   t.ok(threadCount() <= threads, `${threadCount()} threads, ${threads} before`);
+  t.strictSame(machineDescriptors(), []);
 });

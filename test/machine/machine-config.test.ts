@@ -84,6 +84,7 @@ for (const [flag, name, values] of [
       [{ kind: 'every', requests: 0, times: null }],
       [{ kind: 'every', requests: 2, times: 0.5 }],
       [{ kind: 'delay', milliseconds: -1 }],
+      [{ kind: 'delay', milliseconds: Number.POSITIVE_INFINITY }],
     ],
   ],
   [
