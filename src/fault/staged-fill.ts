@@ -25,7 +25,8 @@ export function createStagedFill(
   const { aliasAddress, unitBytes } = options.memory;
   const staging = new ScratchPage(Math.min(mostUnits * unitBytes, MOST_STAGED_BYTES));
   const stagingAddress = staging.address;
-  const stagingBytes = staging.bytes;
+  const stagedPages = staging.bytes / 4096;
+  const pagesPerUnit = unitBytes / 4096;
   const words = staging.s32;
   const { pid } = process;
   const page = new ScratchPage(2 * iovec.size);
@@ -37,14 +38,15 @@ export function createStagedFill(
   const TO_BASE = (iovec.size + iovec.offset.iov_base) >> 2;
   const TO_LENGTH = (iovec.size + iovec.offset.iov_len) >> 2;
 
-  /** Copies the buffer's first `length` bytes. Returns an errno, or 0. */
-  function copy(start: number, length: number): number {
+  /** Copies the buffer's first pages to those from `page` on. Returns an errno, or 0. */
+  function copy(page: number, pages: number): number {
+    const length = pages * 4096;
     for (let done = 0; done < length; ) {
       u32[FROM_BASE] = stagingAddress + done; // a store takes a double modulo 2^32
       u32[FROM_BASE + 1] = (stagingAddress + done) / 0x1_0000_0000;
       u32[FROM_LENGTH] = length - done;
-      u32[TO_BASE] = start + done;
-      u32[TO_BASE + 1] = (start + done) / 0x1_0000_0000;
+      u32[TO_BASE] = aliasAddress + page * 4096 + done;
+      u32[TO_BASE + 1] = (aliasAddress + page * 4096 + done) / 0x1_0000_0000;
       u32[TO_LENGTH] = length - done;
       counters[SYSCALLS]! += 1;
       const copied = process_vm_writev(pid, from, 1, to, 1, 0);
@@ -64,15 +66,14 @@ export function createStagedFill(
   }
 
   return (first, count) => {
-    const start = first * unitBytes;
-    const end = start + count * unitBytes;
-    for (let at = start; at < end; at += stagingBytes) {
-      const length = Math.min(stagingBytes, end - at);
-      if (!source.fill(at / 4096, words, 0, length / 4)) {
+    const end = (first + count) * pagesPerUnit;
+    for (let at = first * pagesPerUnit; at < end; at += stagedPages) {
+      const pages = Math.min(stagedPages, end - at);
+      if (!source.fill(at, words, 0, pages * 1024)) {
         return fail('source', 0);
       }
       timing.beforeAllocate();
-      const error = copy(aliasAddress + at, length);
+      const error = copy(at, pages);
       timing.afterAllocate();
       if (error !== 0) {
         return fail('allocate', error);

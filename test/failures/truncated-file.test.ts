@@ -4,12 +4,15 @@ import { mkdtempSync, rmSync, statfsSync, statSync, truncateSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { detachedMount } from '../../src/ffi/detached-mount.js';
 import type { RunOptions } from '../../src/index.js';
+import { HUGE_PAGE_BYTES } from '../../src/memory/sizes.js';
 import { Gate } from '../../src/source/faulty-source.js';
 import { TMPFS_MAGIC } from '../../src/uapi/magic.js';
 import { cli } from '../support/cli.js';
 import { failingRun, failureTest } from '../support/failure-test.js';
-import { kvmSkip } from '../support/host.js';
+import { kvmSkip, rootSkip } from '../support/host.js';
+import { withHugetlbPages } from '../support/hugetlb.js';
 import { until } from '../support/until.js';
 
 t.setTimeout(400_000);
@@ -62,6 +65,39 @@ for (const delivery of ['exit', 'handler'] as const) {
         t.equal(result.pages.mismatched, (PAGE - LEFT_BYTES) / 4096, 'what was there and is lost');
         t.match(result, { outcome: 'memory-error', error: { message: /cut short to 4194304/ } });
         t.equal(statSync(path).size, 0, 'it is emptied as ever');
+      },
+    );
+  }
+}
+
+for (const delivery of ['exit', 'handler'] as const) {
+  for (const moment of ['in the middle of a fill', 'when all of it is there'] as const) {
+    failureTest(
+      `a file on hugetlbfs, ${moment}: ${delivery}`,
+      { skip: skip || rootSkip(), prepare: (t) => withHugetlbPages(t, HUGE_PAGE_BYTES, 8) },
+      async (t) => {
+        using mount = detachedMount('hugetlbfs', { pagesize: '2M' });
+        const path = `/proc/${process.pid}/fd/${mount.fd}/memory`;
+        writeFileSync(path, '');
+        const gate = new Gate();
+        const early = moment === 'in the middle of a fill';
+        let cut = false;
+        const options: Partial<RunOptions> = {
+          delivery,
+          backing: `file:${path}`,
+          memoryBytes: 8 * HUGE_PAGE_BYTES,
+          params: { passes: '1000000' },
+          failSource: early ? [{ kind: 'hold', address: 0xc00000, gate: gate.buffer }] : [],
+          onProgress: ({ faults }) => {
+            if (!cut && (early ? gate.heldThread !== null : faults >= 7)) {
+              cut = true;
+              cutShort(t, path, 0x800000);
+              gate.open();
+            }
+          },
+        };
+        const result = await failingRun(t, options, 'lost');
+        t.match(result, { outcome: 'memory-error', error: { message: /cut short to 8388608/ } });
       },
     );
   }
