@@ -1,5 +1,5 @@
 import { NEIGHBOURS } from '../measure/counters.js';
-import { collapseBlock, mayCollapse } from '../memory/collapse.js';
+import { Blocks, collapseBlock } from '../memory/collapse.js';
 import type { Discard } from '../memory/discard.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { MISSING, PageStates } from '../memory/page-states.js';
@@ -138,17 +138,20 @@ export class Collapser {
   private collapsed = 0;
   private calls = 0;
   private readonly failures: Record<number, number> = {};
+  private readonly looks: Blocks;
 
   constructor(
     private readonly memory: GuestMemoryLayout,
     private readonly trap: Trap | null,
     private readonly stopping: () => boolean,
-  ) {}
+  ) {
+    this.looks = new Blocks(memory);
+  }
 
   /** Goes over blocks `first` to `end`, by default all. */
   pass(first = 0, end = this.blocks): void {
     for (let block = first; block < Math.min(end, this.blocks) && !this.stopping(); block++) {
-      if (mayCollapse(this.memory, block) && (this.tries.get(block) ?? 0) < MOST_TRIES) {
+      if (this.looks.mayCollapse(block) && (this.tries.get(block) ?? 0) < MOST_TRIES) {
         this.collapse(block);
       }
     }

@@ -26,30 +26,38 @@ export type Collapsed =
   /** The machine was stopping. */
   | { readonly outcome: 'stopped' };
 
-/** Whether a block is complete and not collapsed: a look without a lock, and without a promise. */
-export function mayCollapse(memory: GuestMemoryLayout, block: number): boolean {
-  return new Int32Array(memory.collapsed)[block] !== COLLAPSED && isComplete(memory, block);
-}
+/** The blocks of 2 MiB, to be looked at again and again. */
+export class Blocks {
+  private readonly states: PageStates;
+  private readonly collapsed: Int32Array;
 
-function isComplete(memory: GuestMemoryLayout, block: number): boolean {
-  const states = new PageStates(memory.states);
-  const start = block * HUGE_PAGE_BYTES;
-  if (start + HUGE_PAGE_BYTES > memory.bytes) {
-    return false; // memory ends within it
+  constructor(private readonly memory: GuestMemoryLayout) {
+    this.states = new PageStates(memory.states);
+    this.collapsed = new Int32Array(memory.collapsed);
   }
-  if (isPartlyResident(memory, start, HUGE_PAGE_BYTES)) {
-    return false; // a part of it is not registered, and a huge page cannot lie in two areas
+
+  /** Whether a block is complete and not collapsed: a look without a lock, and without a promise. */
+  mayCollapse(block: number): boolean {
+    return this.collapsed[block] !== COLLAPSED && this.isComplete(block);
   }
-  for (
-    let unit = start / memory.unitBytes;
-    unit * memory.unitBytes < start + HUGE_PAGE_BYTES;
-    unit++
-  ) {
-    if (states.stateOf(unit) !== MAPPED) {
-      return false;
+
+  isComplete(block: number): boolean {
+    const { unitBytes, bytes } = this.memory;
+    const start = block * HUGE_PAGE_BYTES;
+    const end = start + HUGE_PAGE_BYTES;
+    if (end > bytes) {
+      return false; // memory ends within it
     }
+    if (isPartlyResident(this.memory, start, HUGE_PAGE_BYTES)) {
+      return false; // a part of it is not registered, and a huge page cannot lie in two areas
+    }
+    for (let unit = start / unitBytes; unit * unitBytes < end; unit++) {
+      if (this.states.stateOf(unit) !== MAPPED) {
+        return false;
+      }
+    }
+    return true;
   }
-  return true;
 }
 
 /**
@@ -78,7 +86,7 @@ export function collapseBlock(
   }
   try {
     // Only a discard takes pages away, and it waits for the end of this change.
-    if (!isComplete(memory, block)) {
+    if (!new Blocks(memory).isComplete(block)) {
       return { outcome: 'incomplete' };
     }
     const collapsed = new Int32Array(memory.collapsed);

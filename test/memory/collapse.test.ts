@@ -5,7 +5,7 @@ import { close, syscall } from '../../src/ffi/libc.js';
 import { ScratchPage } from '../../src/ffi/scratch.js';
 import { BACKINGS, type Backing } from '../../src/memory/backing.js';
 import { MemoryChanges } from '../../src/memory/changes.js';
-import { COLLAPSED, collapseBlock, mayCollapse } from '../../src/memory/collapse.js';
+import { Blocks, COLLAPSED, collapseBlock } from '../../src/memory/collapse.js';
 import { createDiscard } from '../../src/memory/discard.js';
 import { hugeMappedBytes } from '../../src/memory/huge-pages.js';
 import { HUGE_PAGE_BYTES } from '../../src/memory/sizes.js';
@@ -58,7 +58,7 @@ const AFTER_SET_UP = Array.from({ length: 3 * UNITS }, (_, unit) =>
 eachBacking('a complete block is mapped by a huge page', eachOptions, (t, backing) => {
   const { trap, collapse, hugeBytes, view, flags, layout } = setUp(t, backing);
   t.equal(hugeBytes(), 0);
-  t.ok(mayCollapse(layout, 1));
+  t.ok(new Blocks(layout).mayCollapse(1));
   t.strictSame(collapse(1), { outcome: 'collapsed' });
   t.equal(hugeBytes(), HUGE_PAGE_BYTES);
   t.strictSame(view.units(), AFTER_SET_UP, 'contents as before, the rest still traps');
@@ -75,7 +75,7 @@ eachBacking('a complete block is mapped by a huge page', eachOptions, (t, backin
       .every((pte) => pte === 'marker'),
   );
   t.equal(flags()[1], COLLAPSED);
-  t.notOk(mayCollapse(layout, 1), 'it is done');
+  t.notOk(new Blocks(layout).mayCollapse(1), 'it is done');
 });
 
 eachBacking(
@@ -97,7 +97,7 @@ eachBacking(
     t.notOk(trap.ptes().includes('none'), 'without a touch, every entry is there again');
     t.equal(resolve(unit), INSTALLED);
     t.strictSame(view.units(), AFTER_SET_UP);
-    t.ok(mayCollapse(layout, 1));
+    t.ok(new Blocks(layout).mayCollapse(1));
     t.strictSame(collapse(1), { outcome: 'collapsed' }, 'and can be collapsed again');
     t.equal(hugeBytes(), HUGE_PAGE_BYTES);
     t.strictSame(view.units(), AFTER_SET_UP);
@@ -111,7 +111,7 @@ eachBacking('an incomplete block is left as it is', eachOptions, (t, backing) =>
   const { trap, collapse, hugeBytes, view, flags, layout } = setUp(t, backing);
   const before = trap.ptes();
   for (const block of [0, 2, 3, 100]) {
-    t.notOk(mayCollapse(layout, block));
+    t.notOk(new Blocks(layout).mayCollapse(block));
     t.strictSame(collapse(block), { outcome: 'incomplete' });
   }
   trap.memory.states.claimMapped(UNITS);
@@ -186,7 +186,7 @@ eachBacking(
     t.strictSame(view.units(), AFTER_SET_UP);
     t.equal(hugeBytes(), 0);
     t.equal(flags()[1], 0);
-    t.ok(mayCollapse(layout, 1), 'it may be tried again');
+    t.ok(new Blocks(layout).mayCollapse(1), 'it may be tried again');
     const discard = createDiscard({
       memory: layout,
       trap: trap.trap,

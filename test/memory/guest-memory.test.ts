@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { fstatSync, readFileSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import t from 'tap';
 import { UnsupportedError } from '../../src/ffi/errors.js';
@@ -9,6 +9,7 @@ import { BACKINGS, type Backing } from '../../src/memory/backing.js';
 import { GuestMemory } from '../../src/memory/guest-memory.js';
 import { availablePages, growCommand, readHugetlbPool } from '../../src/memory/hugetlb-pool.js';
 import { MISSING } from '../../src/memory/page-states.js';
+import { readSmaps } from '../../src/memory/smaps.js';
 import { UFFD_FEATURE_POISON } from '../../src/uapi/userfaultfd.js';
 import { eachBacking } from '../support/backings.js';
 import { uffdSkip } from '../support/host.js';
@@ -59,12 +60,7 @@ t.test('the layout says where and how large, in numbers and shared memory alone'
 
 /** The VmFlags of the mapping that starts there. */
 function vmFlags(address: number): readonly string[] {
-  const smaps = readFileSync('/proc/self/smaps', 'utf8').split(/\n(?=[0-9a-f]+-[0-9a-f]+ )/);
-  const area = smaps.find((text) => text.startsWith(`${address.toString(16)}-`));
-  return /^VmFlags: (.*)$/m
-    .exec(area ?? '')![1]!
-    .trim()
-    .split(' ');
+  return readSmaps().find(({ start }) => start === address)?.flags ?? [];
 }
 
 t.test('khugepaged is kept out of the alias mapping', async (t) => {

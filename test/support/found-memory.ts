@@ -2,9 +2,10 @@
  * The memory of a guest that runs in this process, found from outside, as anybody could who means it
  * harm: by what /proc says of mappings and descriptors.
  */
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { Mapping } from '../../src/ffi/mapping.js';
 import { HUGE_PAGE_BYTES } from '../../src/memory/sizes.js';
+import { type Area, readSmaps } from '../../src/memory/smaps.js';
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from '../../src/uapi/mman.js';
 
 export interface FoundMemory {
@@ -43,24 +44,9 @@ export function mapAgain({ mapFile, bytes }: FoundMemory): Mapping {
   }
 }
 
-interface Area {
-  readonly start: number;
-  readonly end: number;
-}
-
 /** In the order of their addresses. */
 function registeredAreas(): Area[] {
-  const areas: Area[] = [];
-  let at = { start: 0, end: 0 };
-  for (const line of readFileSync('/proc/self/smaps', 'utf8').split('\n')) {
-    const [, start, end] = /^([0-9a-f]+)-([0-9a-f]+) /.exec(line) ?? [];
-    if (start !== undefined) {
-      at = { start: Number.parseInt(start, 16), end: Number.parseInt(end!, 16) };
-    } else if (/^VmFlags:.* (um|ui) /.test(line)) {
-      areas.push(at);
-    }
-  }
-  return areas;
+  return readSmaps().filter(({ flags }) => flags.includes('um') || flags.includes('ui'));
 }
 
 function isUserfaultfd(fd: number): boolean {

@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { SyscallError, UnsupportedError } from '../../ffi/errors.js';
 import { errno, mlock2 } from '../../ffi/libc.js';
 import { MLOCK_ONFAULT } from '../../uapi/mman.js';
+import { readSmaps } from '../smaps.js';
 
 /** Whether the guest mapping is locked into memory while a call is made. */
 export const LOCKS = ['mapped', 'mlocked'] as const;
@@ -33,14 +33,6 @@ export function lockOnFault(address: number, bytes: number): void {
 
 /** Whether the mapping at an address has VM_LOCKED, from smaps. */
 export function isLocked(address: number): boolean {
-  let inside = false;
-  for (const line of readFileSync('/proc/self/smaps', 'utf8').split('\n')) {
-    const [, start, end] = /^([0-9a-f]+)-([0-9a-f]+) /.exec(line) ?? [];
-    if (start !== undefined) {
-      inside = Number.parseInt(start, 16) <= address && address < Number.parseInt(end!, 16);
-    } else if (inside && line.startsWith('VmFlags:')) {
-      return line.split(' ').includes('lo');
-    }
-  }
-  return false;
+  const area = readSmaps().find(({ start, end }) => start <= address && address < end);
+  return area?.flags.includes('lo') ?? false;
 }
