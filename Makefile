@@ -18,7 +18,7 @@ WORKERS := vcpu/vcpu-worker fault/handler-worker fault/chore-worker
 BUNDLE := --bundle --platform=node --target=node20 --format=cjs --external:koffi --sourcemap \
 	--entry-names=[name] --out-extension:.js=.cjs --pure:bind --log-level=warning
 
-.PHONY: demo build test test-kvm coverage soak-signals fuzz bench lint format readme guest-images clean
+.PHONY: demo build test test-kvm coverage soak fuzz bench lint format readme guest-images clean
 
 demo: build
 	@node $(DIST)/src/cli/main.js bench deliveries --pages 16384
@@ -74,9 +74,12 @@ test: build .tap/.built
 test-kvm:
 	$(MAKE) test TESTS='$(DIST)/test/kvm/*.test.js $(DIST)/test/runs/*.test.js'
 
-# Signals at random moments, more of them than in `make test`.
-soak-signals: build .tap/.built
-	FAULTLINE_SIGNAL_RUNS=$${FAULTLINE_SIGNAL_RUNS:-200} node $(DIST)/test/failures/signals.test.js
+# What takes longer than `make test` has time for: everything together for ten minutes, 200 runs in a
+# row, 200 signals at random moments.
+soak: build .tap/.built
+	node $(DIST)/src/cli/main.js bench soak --minutes 10
+	FAULTLINE_RUNS_IN_A_ROW=200 node $(DIST)/test/runs/in-a-row.test.js
+	FAULTLINE_SIGNAL_RUNS=200 node $(DIST)/test/failures/signals.test.js
 
 # Untrusted input, a hundred thousand cases of it; `make test` tries some thousands.
 CASES = 100000
