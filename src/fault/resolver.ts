@@ -1,5 +1,6 @@
 import { WINDOW_BYTES } from '../ffi/view.js';
 import { NEIGHBOURS } from '../measure/counters.js';
+import { MemoryChanges } from '../memory/changes.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import {
   AWAITED,
@@ -55,6 +56,7 @@ export function createResolver(options: ResolverOptions): Resolver {
   const { source, uffds, sleepers, counters, timing } = options;
   const { bytes, unitBytes } = options.memory;
   const states = new PageStates(options.memory.states);
+  const changes = new MemoryChanges(options.memory.changes);
   const units = bytes / unitBytes;
   const unitsPerWindow = WINDOW_BYTES / unitBytes;
   const unitsPerShare = (uffds?.bytes ?? bytes) / unitBytes;
@@ -183,7 +185,14 @@ export function createResolver(options: ResolverOptions): Resolver {
     if (!states.claimMapped(unit)) {
       return RETRIED;
     }
+    const sequence = changes.sequence;
     const outcome = map(unit, 1);
+    if (outcome === MEMORY_ERROR && changes.disturbed(sequence)) {
+      // For the moment of a collapse its block is not registered: ENOENT, and nobody sleeps on it.
+      publish(unit, 1, MAPPED);
+      changes.wait();
+      return RETRIED;
+    }
     if (outcome === MEMORY_ERROR) {
       return poison(unit, installer.failure.cause, installer.failure.errno);
     }

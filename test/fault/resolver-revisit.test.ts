@@ -76,3 +76,20 @@ t.test('who prefetches does not wait for a claim', options, async (t) => {
   t.equal(trap.resolver({ caller: 'prefetch' }).resolve(1), PRESENT);
   t.equal(trap.memory.states.stateOf(1), CLAIMED, 'and does not say that anybody does');
 });
+
+t.test('a message about a block that is being collapsed is no memory error', options, async (t) => {
+  using trap = new TrappedMemory('handler');
+  const { layout, states } = trap.memory;
+  const changes = new MemoryChanges(layout.changes);
+  const { resolve } = trap.resolver({ caller: 'handler', sleepers: true });
+  t.equal(resolve(1), INSTALLED);
+  changes.begin(() => false);
+  trap.uffd.unregister(layout.guestAddress, layout.bytes); // as a collapse does for the moment
+  t.equal(resolve(1), RETRIED, 'UFFDIO_CONTINUE says ENOENT');
+  t.equal(states.stateOf(1), MAPPED);
+  trap.uffd.register(layout.guestAddress, layout.bytes, trap.trap.modes);
+  changes.end();
+  t.equal(resolve(1), PRESENT);
+  trap.uffd.unregister(layout.guestAddress, layout.bytes);
+  t.equal(resolve(1), MEMORY_ERROR, 'where nothing explains it, it is');
+});
