@@ -24,7 +24,7 @@ import { kvmSkip, rootSkip } from '../support/host.js';
 import { withHugetlbPages } from '../support/hugetlb.js';
 import { Random, seedOf } from '../support/random.js';
 
-const RUNS = Number(process.env.FAULTLINE_SIGNAL_RUNS ?? 60);
+const RUNS = Number(process.env.FAULTLINE_SIGNAL_RUNS ?? 30);
 const KILLS = Math.ceil(RUNS / 3);
 /** The last moment for a signal; a run of those below takes about as long. */
 const LATEST_MILLISECONDS = 1300;

@@ -5,7 +5,7 @@ import { held, prefetch, runAndCheck, SPARE_THREADS } from '../support/touch-run
 
 t.setTimeout(1_800_000);
 
-const IN_A_ROW = Number(process.env.FAULTLINE_RUNS_IN_A_ROW ?? 30);
+const IN_A_ROW = Number(process.env.FAULTLINE_RUNS_IN_A_ROW ?? 12);
 
 t.test(
   `${IN_A_ROW} runs in a row of 8 overlapping vCPUs with background prefetch verify, and leave nothing`,
