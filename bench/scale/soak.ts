@@ -126,10 +126,10 @@ export const soak: Bench<SoakRun, SoakSummary> = {
     const mappings = after.mappings - before.mappings;
     const mebibytes = (after.residentBytes - before.residentBytes) / 2 ** 20;
     return [
-      `clean: ${count(runs)} runs in ${figure(minutes, 1)} minutes (seed ${seed}), ${count(faults)} faults, ${count(pagesVerified)} pages verified, 0 wrong, ${count(pagesPoisoned)} failed as told, nothing left`,
+      `clean: ${count(runs)} runs in ${figure(minutes, 1)} minutes (seed ${seed}), ${count(faults)} faults, ${count(pagesVerified)} pages verified, 0 wrong, ${count(pagesPoisoned)} failed as told, nothing of ours left`,
       '',
       `Backings: ${constant.backings}. Each run: touch or mce with options drawn by lot; the JSON names them.`,
-      `Nothing left: descriptors, guest mappings and threads after every run as before. The process grew by ${figure(mebibytes, 0)} MiB and ${count(mappings)} mappings, which koffi leaves for threads that have ended.`,
+      `Nothing of ours left: descriptors, guest mappings and threads after every run as before. The process grew by ${figure(mebibytes, 0)} MiB and ${count(mappings)} mappings, which koffi leaves for threads that have ended.`,
     ].join('\n');
   },
 };

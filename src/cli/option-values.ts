@@ -26,20 +26,21 @@ export function parseWhole(text: string): number {
 
 export function parseSeconds(text: string): number {
   if (!/^\d+(\.\d+)?$/.test(text) || Number(text) === 0) {
-    throw new InvalidArgumentError('A number of seconds above 0 is wanted.');
+    throw new InvalidArgumentError('A number above 0 is wanted.');
   }
   return Number(text);
 }
 
-/** `0x200000,4M` → [2097152, 4194304]. */
-export function parseAddresses(text: string): readonly number[] {
-  return text.split(',').map((part) => {
+/** `0x200000,4M` → [2097152, 4194304], after those given before. */
+export function parseAddresses(text: string, previous: readonly number[] = []): readonly number[] {
+  const addresses = text.split(',').map((part) => {
     const address = /^0x[0-9a-f]{1,13}$/i.test(part) ? Number(part) : parseSize(part);
     if (!Number.isSafeInteger(address)) {
       throw new InvalidArgumentError('An address is 0x and hexadecimal digits, or a size.');
     }
     return address;
   });
+  return [...previous, ...addresses];
 }
 
 /** `zero`, `pattern` or `pattern:SEED`. */

@@ -153,7 +153,7 @@ export function runCommand(): Command {
     .addOption(
       new Option(
         '--poison <GPA,…>',
-        'pages that fail when they are touched, as 0x200000',
+        'GPAs whose fault units fail when they are touched, as 0x300000; not those of the image; may be given often',
       ).argParser(parseAddresses),
     )
     .addOption(

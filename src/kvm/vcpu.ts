@@ -11,7 +11,7 @@ import {
   KVM_SET_SREGS,
   kvm_signal_mask,
 } from '../uapi/kvm.js';
-import { kvm_regs, kvm_sregs } from '../uapi/kvm-x86.js';
+import { kvm_regs, kvm_segment, kvm_sregs } from '../uapi/kvm-x86.js';
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from '../uapi/mman.js';
 import { kvmIoctl } from './kvm-ioctl.js';
 
@@ -70,15 +70,16 @@ export class Vcpu extends Descriptor {
     return readRegisters(this.fd);
   }
 
-  /** The control registers, for reports. */
-  systemRegisters(): { cr0: number; cr3: number; cr4: number; efer: number } {
+  /** The control registers and the base of CS, for reports. */
+  systemRegisters(): { cr0: number; cr3: number; cr4: number; efer: number; csBase: number } {
     kvmIoctl('KVM_GET_SREGS', this.fd, KVM_GET_SREGS, scratch.address);
-    const { cr0, cr3, cr4, efer } = kvm_sregs.offset;
+    const { cr0, cr3, cr4, efer, cs } = kvm_sregs.offset;
     return {
       cr0: scratch.getU64(cr0),
       cr3: scratch.getU64(cr3),
       cr4: scratch.getU64(cr4),
       efer: scratch.getU64(efer),
+      csBase: scratch.getU64(cs + kvm_segment.offset.base),
     };
   }
 

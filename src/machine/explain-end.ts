@@ -1,11 +1,19 @@
 import { fstatSync } from 'node:fs';
 import type { HandlerEnd } from '../fault/handler-loop.js';
 import type { Installer } from '../fault/installer.js';
-import type { MemoryErrorCause, MemoryFailure } from '../fault/memory-error.js';
+import {
+  causeOf,
+  errnoOf,
+  type MemoryErrorCause,
+  type MemoryFailure,
+} from '../fault/memory-error.js';
 import { type ErrorReport, errnoName } from '../ffi/errors.js';
 import { readHugetlbPool } from '../memory/hugetlb-pool.js';
+import { formatSize } from '../memory/sizes.js';
+import { X86_CR0_PG } from '../uapi/kvm-x86.js';
 import type { VcpuWorkerEnd } from '../vcpu/vcpu-worker.js';
 import type { Crew } from './crew.js';
+import { PML4_ADDRESS } from './guest-physical-map.js';
 import type { Machine } from './machine.js';
 import type { RunError } from './run-result.js';
 
@@ -22,7 +30,7 @@ const CAUSES: Readonly<Record<MemoryErrorCause, string>> = {
 export function explainUnfilled(machine: Machine, unit: number | null): RunError | null {
   return unit === null
     ? null
-    : cutShort(machine, memoryError(machine, { unit, ...machine.installer.failure }, ''));
+    : cutShort(machine, fillError(machine, { unit, ...machine.installer.failure }));
 }
 
 /** What went wrong in a crew that has ended, or null. */
@@ -115,15 +123,18 @@ function explainVcpuEnd(
       return memoryError(
         machine,
         end.failure,
+        end.gpa,
         `vCPU ${index} ${whereabouts(machine, index)}: `,
         end.emulated && machine.machineChecks !== null,
       );
     case 'failed':
-      return {
-        code: 'guest',
-        message: `vCPU ${index} ${whereabouts(machine, index)}: ${end.detail}`,
-        hint: '',
-      };
+      return (
+        explainLostCode(machine, index) ?? {
+          code: 'guest',
+          message: `vCPU ${index} ${whereabouts(machine, index)}: ${end.detail}`,
+          hint: '',
+        }
+      );
   }
 }
 
@@ -142,9 +153,28 @@ function hintForShutdown({ delivery, image }: Machine, memoryErrors: number): st
   return `If it runs under --delivery handler, ${tables} must be resident for exit delivery.`;
 }
 
+/** Code that KVM was to emulate and that failed: KVM only says that it could not. */
+function explainLostCode(machine: Machine, index: number): RunError | null {
+  const vcpu = machine.vcpus[index]!;
+  const { cr0, cr3, csBase } = vcpu.systemRegisters();
+  const isIdentity = (cr0 & X86_CR0_PG) === 0 || cr3 === PML4_ADDRESS;
+  const gpa = csBase + vcpu.registers().rip;
+  if (!isIdentity || gpa >= machine.memory.layout.bytes) {
+    return null;
+  }
+  const unit = Math.floor(gpa / machine.memory.layout.unitBytes);
+  const reason = machine.memory.states.reasonOf(unit);
+  if (reason < 0) {
+    return null;
+  }
+  const failure = { unit, cause: causeOf(reason), errno: errnoOf(reason) };
+  const who = `vCPU ${index} ${whereabouts(machine, index)}, fetching code: `;
+  return memoryError(machine, failure, gpa, who, machine.machineChecks !== null);
+}
+
 /** Why a handler ended before it was told to, or null. */
 function explainHandlerEnd(machine: Machine, end: HandlerEnd): RunError | null {
-  return end.reason === 'memory-error' ? memoryError(machine, end.failure, '') : null;
+  return end.reason === 'memory-error' ? fillError(machine, end.failure) : null;
 }
 
 /** Why an installer's last call failed. */
@@ -153,19 +183,32 @@ export function describeInstallFailure({ failure }: Installer): string {
   return `${CAUSES[failure.cause]}${errno}`;
 }
 
+function fillError(machine: Machine, failure: MemoryFailure): RunError {
+  return memoryError(machine, failure, gpaOf(machine, failure), '');
+}
+
+function gpaOf({ memory }: Machine, { unit }: MemoryFailure): number {
+  return unit * memory.layout.unitBytes;
+}
+
 /**
  * A unit that could not be brought in.
  *
+ * @param gpa what was touched of it
  * @param untold the guest was to be told, and could not be
  */
 function memoryError(
   machine: Machine,
   failure: MemoryFailure,
+  gpa: number,
   who: string,
   untold = false,
 ): RunError {
   const { unitBytes, guestAddress } = machine.memory.layout;
-  const gpa = failure.unit * unitBytes;
+  const within =
+    unitBytes === 4096
+      ? ''
+      : `, in the fault unit of ${formatSize(unitBytes)} at ${hex(gpaOf(machine, failure))}`;
   const errno = failure.errno === 0 ? '' : ` (${errnoName(failure.errno)})`;
   const tries = 1 + machine.config.sourceRetries;
   const tried =
@@ -174,7 +217,7 @@ function memoryError(
       : '';
   return {
     code: 'memory-error',
-    message: `${who}no contents for GPA ${hex(gpa)} (HVA ${hex(guestAddress + gpa)}): ${CAUSES[failure.cause]}${tried}${errno}`,
+    message: `${who}no contents for GPA ${hex(gpa)} (HVA ${hex(guestAddress + gpa)}${within}): ${CAUSES[failure.cause]}${tried}${errno}`,
     hint: untold
       ? 'KVM emulates this access and would complete it with whatever bytes: no machine check can take its place.'
       : hintFor(machine, failure),
@@ -196,8 +239,9 @@ function hintFor({ memory, config }: Machine, { cause }: MemoryFailure): string 
 function whereabouts(machine: Machine, index: number): string {
   const vcpu = machine.vcpus[index]!;
   const { rip } = vcpu.registers();
-  const { cr0, cr3 } = vcpu.systemRegisters();
-  return `at RIP ${hex(rip)} (CR0 ${hex(cr0)}, CR3 ${hex(cr3)})`;
+  const { cr0, cr3, csBase } = vcpu.systemRegisters();
+  const base = csBase === 0 ? '' : `CS base ${hex(csBase)}, `;
+  return `at RIP ${hex(rip)} (${base}CR0 ${hex(cr0)}, CR3 ${hex(cr3)})`;
 }
 
 function hex(value: number): string {

@@ -201,7 +201,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
   });
   if (refusal !== null) {
     throw new UsageError(
-      `${refusal.flag} cannot be used as given with --backing ${backing.name}: ${refusal.reason}`,
+      `${refusal.flag} cannot be used as given with --backing ${backing.name}${delivery === 'auto' ? '' : ` and --delivery ${delivery}`}: ${refusal.reason}`,
     );
   }
   const pin = options.pin ?? {};

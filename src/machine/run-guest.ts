@@ -66,7 +66,14 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   const discards = config.discard !== null;
   const verified =
     cut.error === null && unfilled === null // else the guest has not run
-      ? await verifyMemory(memory, imagePages, source, workload, discards, cut.goOn)
+      ? await verifyMemory(
+          memory,
+          imagePages,
+          source,
+          { ...workload, endedEarly: failure !== null },
+          discards,
+          cut.goOn,
+        )
       : null;
   const error = failure ?? cut.error ?? mismatchOf(judgement, verified, pages);
   const touched = error === null && judgement.visits !== null ? workload.pagesTouched : null;

@@ -68,7 +68,7 @@ export interface VcpuResult {
 /** A vCPU's touch of memory whose contents could not be had. */
 export interface MemoryErrorResult {
   readonly vcpu: number;
-  /** Start of the fault unit. */
+  /** What was touched, as precisely as it was reported: the byte, or its page. */
   readonly gpa: number;
   readonly hva: number;
   /** Of the instruction that touched it. */

@@ -11,12 +11,16 @@ const EXIT_NAMES = new Map(
   ),
 );
 
-/** One sentence for an exit that ends the run because nothing here serves it. */
-export function describeExit(page: RunPage): string {
+/**
+ * One sentence for an exit that ends the run because nothing here serves it.
+ *
+ * @param trapped whether missing pages trap: exit delivery
+ */
+export function describeExit(page: RunPage, trapped = true): string {
   const reason = page.exitReason;
   const name = EXIT_NAMES.get(reason) ?? `exit reason ${reason}`;
   if (reason === uapi.KVM_EXIT_INTERNAL_ERROR) {
-    return describeInternalError(page);
+    return describeInternalError(page, trapped);
   }
   if (reason === uapi.KVM_EXIT_FAIL_ENTRY) {
     const code = page.u32[uapi.kvm_run_fail_entry.offset.hardware_entry_failure_reason >> 2]!;
@@ -25,7 +29,7 @@ export function describeExit(page: RunPage): string {
   return `KVM_RUN ended with ${name}, which this VMM does not serve`;
 }
 
-function describeInternalError(page: RunPage): string {
+function describeInternalError(page: RunPage, trapped: boolean): string {
   const { offset } = uapi.kvm_run_emulation_failure;
   const suberror = page.u32[offset.suberror >> 2]!;
   if (suberror !== uapi.KVM_INTERNAL_ERROR_EMULATION) {
@@ -36,8 +40,11 @@ function describeInternalError(page: RunPage): string {
   const size = known ? Math.min(page.u8[offset.insn_size]!, 15) : 0;
   const code = page.u8.subarray(offset.insn_bytes, offset.insn_bytes + size);
   const hex = Array.from(code, (byte) => byte.toString(16).padStart(2, '0')).join(' ');
+  const hint = trapped
+    ? 'its code may not be resident, and code that KVM emulates must be: try --delivery handler, in which KVM waits for it'
+    : 'its code cannot be read';
   return hex === ''
-    ? 'KVM could not emulate an instruction of the guest (KVM_EXIT_INTERNAL_ERROR); its code may not be resident, and code that KVM emulates must be: try --delivery handler, in which KVM waits for it'
+    ? `KVM could not emulate an instruction of the guest (KVM_EXIT_INTERNAL_ERROR); ${hint}`
     : `KVM could not emulate an instruction of the guest (KVM_EXIT_INTERNAL_ERROR): bytes ${hex}`;
 }
 

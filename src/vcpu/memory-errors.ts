@@ -4,7 +4,7 @@ import { readRegisters } from '../kvm/vcpu.js';
 
 /** A memory error that a vCPU met. */
 export interface MemoryErrorRecord {
-  /** Start of the fault unit. */
+  /** What was touched, as precisely as it was reported: the byte, or its page. */
   readonly gpa: number;
   readonly hva: number;
   /** Of the instruction that touched it. */
@@ -19,7 +19,7 @@ export interface MemoryErrorRecord {
 /** What a vCPU does about memory that failed. */
 export interface MemoryErrors {
   /** Whether the guest was told and may run on. `emulated`: KVM waits for the access to be completed. */
-  readonly answer: (failure: MemoryFailure, emulated: boolean) => boolean;
+  readonly answer: (failure: MemoryFailure, gpa: number, emulated: boolean) => boolean;
   /** The first ones. */
   readonly records: readonly MemoryErrorRecord[];
   readonly count: () => number;
@@ -42,10 +42,9 @@ export function createMemoryErrors(
   return {
     records,
     count: () => count,
-    answer: ({ unit, cause, errno }, emulated) => {
+    answer: ({ cause, errno }, gpa, emulated) => {
       // KVM completes an access that it emulates, with whatever bytes: a machine check comes too late.
       const injected = vendor !== null && !emulated;
-      const gpa = unit * unitBytes;
       const { rip } = readRegisters(vcpu);
       if (vendor !== null && injected) {
         injectMachineCheck(vcpu, vendor, gpa, Math.log2(unitBytes));

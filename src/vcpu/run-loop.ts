@@ -60,6 +60,8 @@ export type VcpuEnd =
   | {
       readonly reason: 'memory-error';
       readonly failure: MemoryFailure;
+      /** What was touched. */
+      readonly gpa: number;
       readonly emulated: boolean;
     }
   /** An exit that this VMM has no answer to; `detail` is a sentence. */
@@ -96,7 +98,7 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
   const accessRam = createRamAccess(memory);
   const states = new PageStates(memory.states);
   const changes = new MemoryChanges(memory.changes);
-  const { bytes, unitBytes } = memory;
+  const { guestAddress, bytes, unitBytes } = memory;
 
   /** Resolves a unit on behalf of the guest, and counts. False: a memory error. */
   function fault(unit: number): boolean {
@@ -109,11 +111,11 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
   }
 
   /** What to do about the failure that `fault` has met: null to go on. */
-  function memoryError(emulated: boolean): VcpuEnd | null {
+  function memoryError(gpa: number, emulated: boolean): VcpuEnd | null {
     const { failure } = resolver;
-    return memoryErrors.answer(failure, emulated)
+    return memoryErrors.answer(failure, gpa, emulated)
       ? null
-      : { reason: 'memory-error', failure, emulated };
+      : { reason: 'memory-error', failure, gpa, emulated };
   }
 
   /** An access that KVM took for a device's. Reads of what is not there give ones. */
@@ -148,7 +150,7 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
       }
       timing.arrived();
       if (!fault(unit)) {
-        return memoryError(true);
+        return memoryError(address, true);
       }
     }
   }
@@ -227,7 +229,7 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
       case KVM_EXIT_SHUTDOWN:
         return { reason: 'shutdown' };
       default:
-        return { reason: 'failed', detail: describeExit(page) };
+        return { reason: 'failed', detail: describeExit(page, trap !== null) };
     }
   }
 
@@ -282,7 +284,9 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
         );
       }
       if (!fault(unit)) {
-        const end = memoryError(false);
+        const isTrap = error === EINTR;
+        const gpa = isTrap ? traps.last().address - guestAddress : page.memoryFaultAddress;
+        const end = memoryError(gpa, false);
         if (end !== null) {
           return end;
         }

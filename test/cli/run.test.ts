@@ -114,7 +114,7 @@ const refused: { args: string[]; status: number; says: RegExp }[] = [
   },
   { args: ['run', 'touch', '--unit', '2K'], status: 2, says: /--unit 2048 is not a power of two/ },
   { args: ['run', 'touch', '--handlers', '0'], status: 2, says: /--handlers 0 is not/ },
-  { args: ['run', 'touch', '--timeout', '0'], status: 2, says: /number of seconds/ },
+  { args: ['run', 'touch', '--timeout', '0'], status: 2, says: /number above 0/ },
   { args: ['run', 'touch', '--source', 'pattern:x'], status: 2, says: /source is zero, pattern/ },
   { args: ['run', 'touch', '--network', '10X'], status: 2, says: /A network is BITS_PER_SECOND/ },
   { args: ['run', 'touch', '--network', '10:1'], status: 2, says: /--network 10 is not a rate/ },

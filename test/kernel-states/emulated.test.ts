@@ -77,7 +77,7 @@ for (const backing of KINDS) {
       const source = { fill: () => false, compare: () => -1 };
       const { end, seen } = guest.run([], { source });
       const failure = { unit: FROM, cause: 'source', errno: 0 };
-      t.strictSame(end, { reason: 'memory-error', failure, emulated: true });
+      t.match(end, { reason: 'memory-error', failure, emulated: true });
       t.strictSame(seen, []);
       t.equal(guest.machine.memory.states.stateOf(FROM), POISONED);
     });

@@ -163,7 +163,9 @@ for (const [flag, given] of [
     const { backing = 'shmem' } = options;
     t.throws(() => completeConfig(options), UsageError);
     t.throws(() => completeConfig(options), {
-      message: new RegExp(`^${flag} cannot be used as given with --backing ${backing}: .`),
+      message: new RegExp(
+        `^${flag} cannot be used as given with --backing ${backing}( and --delivery \\w+)?: .`,
+      ),
     });
   });
 }

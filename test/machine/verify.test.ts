@@ -4,6 +4,7 @@ import { verifyMemory } from '../../src/machine/verify.js';
 import { BACKINGS } from '../../src/memory/backing.js';
 import { GuestMemory } from '../../src/memory/guest-memory.js';
 import { CLAIMED, MAPPED, poisonedBecause } from '../../src/memory/page-states.js';
+import { PatternSource } from '../../src/source/pattern-source.js';
 import { ZeroSource } from '../../src/source/zero-source.js';
 import { memorySkip } from '../support/host.js';
 import { aliasOf, PAGE, SOURCE } from '../support/trapped-memory.js';
@@ -147,4 +148,27 @@ t.test(
 t.test('a verification that is ended claims nothing', async (t) => {
   using memory = memoryWithThreePages();
   t.equal(await verifyMemory(memory, NO_IMAGE, SOURCE, everyPage, false, async () => false), null);
+});
+
+t.test('of a guest that ended early any word may be written or not', async (t) => {
+  using memory = memoryWithThreePages();
+  const words = aliasOf(memory).words[0]!;
+  const written = new PatternSource(99);
+  const half = new Int32Array(1024);
+  written.fill(3, half, 0, 1024);
+  words.set(half.subarray(0, 500), 3 * 1024);
+  const workload = { ...everyPage, contents: () => written, endedEarly: true };
+  t.match(await verifyMemory(memory, NO_IMAGE, SOURCE, workload, false, goOn), {
+    pages: 3,
+    mismatched: 0,
+  });
+  words[3 * 1024 + 7]! ^= 1;
+  t.match(await verifyMemory(memory, NO_IMAGE, SOURCE, workload, false, goOn), {
+    mismatched: 1,
+    firstMismatch: 3 * PAGE + 7 * 4,
+  });
+  t.match(
+    await verifyMemory(memory, NO_IMAGE, SOURCE, { ...workload, endedEarly: false }, false, goOn),
+    { mismatched: 3 },
+  );
 });

@@ -60,7 +60,10 @@ for (const delivery of DELIVERIES) {
       t.match(run, {
         outcome: 'completed',
         pages: { poisoned: 16, verified: PAGES - 16 },
-        memoryErrors: { count: 16, records: [{ gpa: 0x300000 }] },
+        memoryErrors: {
+          count: 16,
+          records: Array.from({ length: 16 }, (_, page) => ({ gpa: 0x300000 + page * 4096 })),
+        },
       });
     },
   );
@@ -134,6 +137,44 @@ for (const delivery of DELIVERIES) {
     },
   );
 }
+
+// jmp 0x5000:0, in real mode: the code there is a page that fails.
+const jump = Uint8Array.from([0xea, 0x00, 0x00, 0x00, 0x50]);
+
+for (const delivery of DELIVERIES) {
+  t.test(`${delivery}: code that cannot be had is a memory error`, options, async (t) => {
+    const image = join(t.testdir({ 'jump.bin': Buffer.from(jump) }), 'jump.bin');
+    const run = await runGuest({
+      image,
+      delivery,
+      memoryBytes: 8 * MIB,
+      unitBytes: 65536,
+      poison: [0x50000],
+    });
+    t.match(run, {
+      outcome: 'memory-error',
+      error: {
+        message:
+          /^vCPU 0 at RIP 0x0 \(CS base 0x50000, .* GPA 0x50000 \(HVA 0x[0-9a-f]+, in the fault unit of 64K at 0x50000\): it was to fail/,
+      },
+    });
+  });
+}
+
+t.test('a guest that is stopped while it writes has nothing wrong', options, async (t) => {
+  for (const delivery of DELIVERIES) {
+    const run = await runGuest({
+      image: 'touch',
+      delivery,
+      memoryBytes: 16 * MIB,
+      poison: [0x898000],
+      prefetch: { bytesPerSecond: null },
+      params: { write: '50' },
+    });
+    t.match(run, { outcome: 'memory-error', pages: { mismatched: 0 } });
+    t.ok(run.pages.verified! > 0);
+  }
+});
 
 eachBacking(
   'a page at the end fails',
