@@ -4,7 +4,7 @@ import { kvmSkip } from '../support/host.js';
 
 t.setTimeout(400_000);
 
-const FAULTS = 250_000;
+const FAULTS = 200_000;
 
 /**
  * What a fault may add to a worker's heap, on average. The smallest JavaScript object, and a boxed
