@@ -8,6 +8,7 @@ import {
   REMAPPED,
   RETRIED,
 } from '../../src/fault/outcome.js';
+import { createRevisit } from '../../src/fault/revisit.js';
 import { MemoryChanges } from '../../src/memory/changes.js';
 import { AWAITED, CLAIMED, MAPPED } from '../../src/memory/page-states.js';
 import { UFFD_FEATURE_POISON } from '../../src/uapi/userfaultfd.js';
@@ -92,4 +93,15 @@ t.test('a message about a block that is being collapsed is no memory error', opt
   t.equal(resolve(1), PRESENT);
   trap.uffd.unregister(layout.guestAddress, layout.bytes);
   t.equal(resolve(1), MEMORY_ERROR, 'where nothing explains it, it is');
+});
+
+t.test('a unit that is poisoned no more is asked for again', options, async (t) => {
+  using trap = new TrappedMemory('exit');
+  const { explain } = createRevisit({
+    memory: trap.memory.layout,
+    strategy: 'no-slow-gup',
+    counters: trap.counters,
+    wake: () => undefined,
+  });
+  t.equal(explain(1, trap.memory.states.reasonOf(1)), RETRIED);
 });

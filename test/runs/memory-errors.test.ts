@@ -108,6 +108,11 @@ for (const delivery of DELIVERIES) {
   );
 }
 
+t.test('one handler of several userfaultfds', options, async (t) => {
+  const run = await runGuest({ ...mce, delivery: 'handler', vcpus: 4, uffds: 'per-vcpu' });
+  t.match(run, { outcome: 'completed', delivery: { userfaultfds: 4 }, memoryErrors: { count: 3 } });
+});
+
 t.test('background prefetch leaves pages alone that fail', options, async (t) => {
   for (const delivery of DELIVERIES) {
     const run = await runGuest({ ...mce, delivery, vcpus: 2, prefetch: { bytesPerSecond: null } });

@@ -5,13 +5,14 @@
 
 import { openSync } from 'node:fs';
 import t, { type Test } from 'tap';
+import { encodeReason } from '../../src/fault/memory-error.js';
 import { createTrapReader } from '../../src/fault/trap-marker.js';
 import { WorkerControl } from '../../src/fault/worker-control.js';
 import { close, ioctl, madvise, read } from '../../src/ffi/libc.js';
 import { blockVcpuSignals } from '../../src/ffi/thread.js';
 import { readCounters } from '../../src/measure/counters.js';
 import { BACKINGS, type Backing } from '../../src/memory/backing.js';
-import { MAPPED } from '../../src/memory/page-states.js';
+import { MAPPED, poisonedBecause } from '../../src/memory/page-states.js';
 import {
   KVM_EXIT_DEBUG,
   KVM_EXIT_HLT,
@@ -22,6 +23,7 @@ import {
 import { MADV_DONTNEED } from '../../src/uapi/mman.js';
 import { UFFD_FEATURE_POISON, UFFD_FEATURE_SIGBUS } from '../../src/uapi/userfaultfd.js';
 import { createGuestPorts } from '../../src/vcpu/guest-ports.js';
+import type { MemoryErrors } from '../../src/vcpu/memory-errors.js';
 import { createRunLoop, type VcpuEnd } from '../../src/vcpu/run-loop.js';
 import { FakeRunPage } from '../support/fake-run-page.js';
 import { uffdSkip } from '../support/host.js';
@@ -43,6 +45,7 @@ function script(
   trapped = true,
   backing: Backing = BACKINGS.shmem,
   onMemory: (memory: TrappedMemory) => void = () => undefined,
+  answer: MemoryErrors['answer'] = () => false,
 ): { end: VcpuEnd; memory: TrappedMemory; steps: number } {
   const memory = new TrappedMemory('exit', 16, PAGE, backing);
   t.teardown(() => memory.close());
@@ -66,7 +69,7 @@ function script(
     control,
     counters: memory.counters,
     timing: memory.timing,
-    memoryErrors: { answer: () => false, records: [], count: () => 0 },
+    memoryErrors: { answer, records: [], count: () => 0 },
     wake: () => undefined,
     trap: trapped ? memory.trap : null,
   });
@@ -230,4 +233,23 @@ t.test('MMIO outside RAM reads ones', options, async (t) => {
   };
   t.match(script(t, [outside, look]).end, { reason: 'halted' });
   t.strictSame(data, Array(8).fill(0xff));
+});
+
+t.test('a guest that was told of a memory error runs on', options, async (t) => {
+  const told: number[] = [];
+  const { end, steps } = script(
+    t,
+    [memoryFault(2 * PAGE + 8, failWithEfault), halt],
+    true,
+    BACKINGS.shmem,
+    ({ memory }) => memory.states.publish(2, poisonedBecause(encodeReason('asked', 0))),
+    ({ cause }, gpa, emulated) => {
+      t.strictSame([cause, emulated], ['asked', false]);
+      told.push(gpa);
+      return true;
+    },
+  );
+  t.strictSame(end, { reason: 'halted' });
+  t.equal(steps, 2);
+  t.strictSame(told, [2 * PAGE + 8]);
 });
