@@ -1,7 +1,6 @@
 import { EventEmitter, once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
-import { Worker } from 'node:worker_threads';
 import type { ChoreWorkerData } from '../fault/chore-worker.js';
 import type { ChoreEnd, ChoreSpec } from '../fault/chores.js';
 import type { HandlerEnd } from '../fault/handler-loop.js';
@@ -21,6 +20,7 @@ import { type PerfEvents, perfEvents } from '../measure/perf-counters.js';
 import { SharedSource } from '../source/shared-source.js';
 import { ConsoleFlow } from '../vcpu/console-flow.js';
 import type { VcpuWorkerData, VcpuWorkerEnd } from '../vcpu/vcpu-worker.js';
+import { CrewMember } from './crew-member.js';
 import type { Machine } from './machine.js';
 import { checkThreadRoom, noThread } from './thread-room.js';
 
@@ -49,46 +49,6 @@ const HANDLER_WORKER = new URL('../workers/handler-worker.cjs', import.meta.url)
 
 /** Does not throw. The guest waits with more while what it returns is not fulfilled. */
 type ConsoleReader = (text: string, vcpu: number) => void | Promise<void>;
-
-/** One worker thread, as the main thread follows it. */
-class CrewMember<End> {
-  /** `vCPU 0`, `handler 1` */
-  readonly name: string;
-  /** Of the vCPU or handler. */
-  readonly index: number;
-  worker: Worker | null = null;
-  /** 0 until it is ready. */
-  threadId = 0;
-  /** What it has open. */
-  descriptors: readonly number[] = [];
-  /** Set once its loop has ended. */
-  finish: FinishedMessage<End> | null = null;
-  /** It threw, and waits to be told to leave. */
-  failed = false;
-  exited = false;
-  private readonly module: URL;
-  private readonly data: object;
-
-  constructor(kind: string, index: number, module: URL, data: object) {
-    this.name = `${kind} ${index}`;
-    this.index = index;
-    this.module = module;
-    this.data = data;
-  }
-
-  /** It will run no guest any more. */
-  get settled(): boolean {
-    return this.finish !== null || this.failed || this.exited;
-  }
-
-  start(): Worker {
-    // Without the process's own flags: a loader or a test runner's hook would cost each thread more
-    // than all else (three times as long to start), and has no business in it.
-    const { NODE_OPTIONS: _flags, ...env } = process.env;
-    this.worker = new Worker(this.module, { workerData: this.data, execArgv: [], env });
-    return this.worker;
-  }
-}
 
 /**
  * The worker threads of one run: a worker per vCPU and, in handler delivery, the handlers. Starts
