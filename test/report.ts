@@ -14,7 +14,7 @@ const file = process.argv[2]!;
 const SLOWEST = 8;
 const times: { seconds: number; name: string }[] = [];
 let passed = 0;
-const failures: string[] = [];
+const failures: { name: string; how: string }[] = [];
 const skips = new Map<string, string[]>();
 
 /** Leaves of the tree: subtests repeat what their assertions say. */
@@ -37,11 +37,23 @@ function follow(parser: Parser, path: string): void {
       passed++;
     } else {
       const name = `${path} > ${result.name}`.slice(3);
-      failures.push(name);
+      failures.push({ name, how: briefly(result.diag) });
       console.log(`\nfailed: ${name}`);
       console.log(inspect(result.diag, { depth: 4 }));
     }
   });
+}
+
+/** Where an assertion stands, and what differed. */
+function briefly(diag: Result['diag']): string {
+  const { at, diff, error } = (diag ?? {}) as {
+    at?: { fileName?: string; lineNumber?: number };
+    diff?: string;
+    error?: unknown;
+  };
+  const where = at === undefined ? '' : `\n  at ${at.fileName}:${at.lineNumber}`;
+  const lines = `${diff ?? error ?? ''}`.split('\n').filter((line) => /^[-+\w]/.test(line));
+  return [where, ...lines.slice(0, 12)].join('\n  ');
 }
 
 const parser = new Parser();
@@ -63,8 +75,8 @@ if (skipped.length > 0) {
   }
 }
 // Once more, last: a log is read from its end, and often only its end is kept.
-for (const name of failures) {
-  console.log(`\nfailed: ${name}`);
+for (const { name, how } of failures) {
+  console.log(`\nfailed: ${name}${how}`);
 }
 console.log(`\n${passed} passed, ${failures.length} failed, ${skipped.length} skipped`);
 
