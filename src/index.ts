@@ -9,7 +9,7 @@
  *
  * @packageDocumentation
  */
-export type { Bench, BenchOptions, BenchResult } from '../bench/scale/bench.js';
+export type { Bench, BenchOptions } from '../bench/scale/bench.js';
 export { type DeliveryRow, deliveries, type LabelledRun } from '../bench/scale/deliveries.js';
 export { type OverheadRow, overhead, type Pair } from '../bench/scale/overhead.js';
 export { BENCHES } from '../bench/scale/registry.js';
@@ -76,6 +76,7 @@ export {
 export type { HugetlbPool } from './memory/hugetlb-pool.js';
 export { findBacking } from './memory/open-backing.js';
 export { type Trap, trapMissing } from './memory/trap.js';
+export type { BenchResult } from './report/bench-result.js';
 export { describeDiscardMatrix } from './report/matrix-report.js';
 export { describeRun } from './report/run-report.js';
 export type { SourceFault } from './source/faulty-source.js';

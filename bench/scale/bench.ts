@@ -1,15 +1,33 @@
-import type { Progress } from '../../src/machine/machine-config.js';
-import type { HostDescription } from '../../src/measure/host.js';
+import { UsageError } from '../../src/ffi/errors.js';
+import type { DeliveryName } from '../../src/machine/delivery.js';
+import type { Pin, Progress } from '../../src/machine/machine-config.js';
 import type { BackingName } from '../../src/memory/backing.js';
+import type { BenchResult } from '../../src/report/bench-result.js';
 import type { Network } from '../../src/source/network-link.js';
 
 /** What is measured; a bench takes those that {@link Bench.takes} names. */
 export interface BenchChoices {
-  /** Pages of 4 KiB that each run touches. */
+  /** Pages of 4 KiB that each run touches; in `faults` and `contention`, that each vCPU does. */
   readonly pages?: number;
   /** Repetitions, or pairs. */
   readonly repeat?: number;
-  readonly vcpus?: number;
+  /** Those that take no list want one number. */
+  readonly vcpus?: readonly number[];
+  readonly delivery?: readonly DeliveryName[];
+  /** Handler threads, for delivery `handler`; `vcpus`: as many as there are vCPUs. */
+  readonly handlers?: readonly (number | 'vcpus')[];
+  readonly uffds?: readonly ('one' | 'per-vcpu')[];
+  readonly share?: readonly ('partition' | 'overlap')[];
+  readonly order?: readonly ('sequential' | 'random')[];
+  /** An imitated network fetch: how much later each page is here. */
+  readonly delayMicroseconds?: number;
+  readonly pin?: Pin;
+  /** Threads that change the address space elsewhere, meanwhile. */
+  readonly writers?: readonly number[];
+  /** Changes each of them makes in a second. */
+  readonly writerRate?: number;
+  /** Published curves to lay over ours. */
+  readonly reference?: readonly string[];
   readonly backing?: readonly BackingName[];
   readonly network?: readonly Network[];
   /** Fault units in bytes. */
@@ -26,21 +44,6 @@ export interface BenchOptions extends BenchChoices {
   readonly onProgress?: (progress: Progress) => void;
 }
 
-/** The JSON of a bench: schema `faultline.bench/1`. */
-export interface BenchResult<Run, Summary> {
-  readonly schema: 'faultline.bench/1';
-  readonly bench: string;
-  readonly host: HostDescription;
-  /** ISO 8601, UTC. */
-  readonly startedAt: string;
-  /** How to do it again. */
-  readonly command: string;
-  /** What is the same in all runs. */
-  readonly constant: Readonly<Record<string, string | number>>;
-  readonly runs: readonly Run[];
-  readonly summary: Summary;
-}
-
 /** A bench: how to run it, and how to say what came out. */
 export interface Bench<Run = unknown, Summary = unknown> {
   readonly name: string;
@@ -52,4 +55,21 @@ export interface Bench<Run = unknown, Summary = unknown> {
   run(options: BenchOptions): Promise<BenchResult<Run, Summary>>;
   /** The result in text, from the result alone. */
   describe(result: BenchResult<Run, Summary>): string;
+}
+
+/**
+ * The one value of a choice that takes a list in other benches.
+ *
+ * @throws UsageError there are several
+ */
+export function theOne<Value>(
+  values: readonly Value[] | undefined,
+  otherwise: Value,
+  option: string,
+): Value {
+  const [value = otherwise, ...more] = values ?? [];
+  if (more.length > 0) {
+    throw new UsageError(`--${option} takes one value in this bench`);
+  }
+  return value;
 }

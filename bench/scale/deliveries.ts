@@ -2,9 +2,10 @@ import { availableParallelism } from 'node:os';
 import type { RunOptions } from '../../src/machine/machine-config.js';
 import type { RunResult } from '../../src/machine/run-result.js';
 import { describeHost } from '../../src/measure/host.js';
+import type { BenchResult } from '../../src/report/bench-result.js';
 import { count, figure, median } from '../../src/report/figures.js';
 import { textTable } from '../../src/report/table.js';
-import type { Bench, BenchResult } from './bench.js';
+import { type Bench, theOne } from './bench.js';
 import { memoryFor, verifiedRun } from './verified-run.js';
 
 /** A row of the table: times are medians over the repetitions, counts those of the run that counted. */
@@ -32,7 +33,7 @@ export interface LabelledRun extends RunResult {
   readonly counted: boolean;
 }
 
-const DEFAULTS = { pages: 16384, repeat: 3, vcpus: 1 } as const;
+const DEFAULTS = { pages: 16384, repeat: 3 } as const;
 
 /**
  * The same guest under each delivery. The vCPU stays on CPU 0; a handler is measured on that CPU
@@ -60,7 +61,8 @@ export const deliveries: Bench<LabelledRun, readonly DeliveryRow[]> = {
 
   async run(given) {
     const options = { ...DEFAULTS, ...given };
-    const { pages, repeat, vcpus } = options;
+    const { pages, repeat } = options;
+    const vcpus = theOne(options.vcpus, 1, 'vcpus');
     const startedAt = new Date().toISOString();
     const rows = variants();
     const runs: LabelledRun[] = [];

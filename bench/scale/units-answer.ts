@@ -1,4 +1,5 @@
 import { formatSize } from '../../src/memory/sizes.js';
+import type { BenchResult, Figure } from '../../src/report/bench-result.js';
 import { count, figure, NO_FIGURE } from '../../src/report/figures.js';
 import { textTable } from '../../src/report/table.js';
 import {
@@ -7,12 +8,10 @@ import {
   type Network,
   nameOfNetwork,
 } from '../../src/source/network-link.js';
-import type { BenchResult } from './bench.js';
 import type { UnitRun } from './units.js';
 import { type Contest, contestOver, type Loss } from './units-contest.js';
 import {
   type Best,
-  type Figure,
   METRICS,
   type Metric,
   type UnitsRow,

@@ -1,4 +1,5 @@
-import { median } from '../../src/report/figures.js';
+import type { Figure } from '../../src/report/bench-result.js';
+import { figureOf } from '../../src/report/figures.js';
 import { type Network, nameOfNetwork } from '../../src/source/network-link.js';
 import type { LeftOut, Subject } from './units-plan.js';
 
@@ -8,13 +9,6 @@ import type { LeftOut, Subject } from './units-plan.js';
  */
 export const METRICS = ['dense', 'sparse', 'firstInstruction'] as const;
 export type Metric = (typeof METRICS)[number];
-
-/** Microseconds over the repetitions. */
-export interface Figure {
-  readonly median: number;
-  readonly lowest: number;
-  readonly highest: number;
-}
 
 /** The units of one kind of memory, compared. */
 export interface UnitsRow {
@@ -69,21 +63,17 @@ export function compareUnits(
             sample.network === network && sample.metric === metric && sample.backing === backing,
         );
         const figures = units.map((unitBytes) =>
-          figureOf(mine.filter((sample) => sample.unitBytes === unitBytes)),
+          figureOf(
+            mine
+              .filter((sample) => sample.unitBytes === unitBytes)
+              .map(({ microseconds }) => microseconds),
+          ),
         );
         return { network, metric, backing, figures, best: bestOf(units, figures) };
       }),
     ),
   );
   return { units, networks, subjects, leftOut, rows };
-}
-
-function figureOf(samples: readonly Sample[]): Figure | null {
-  const all = samples.map(({ microseconds }) => microseconds);
-  const middle = median(all);
-  return middle === null
-    ? null
-    : { median: middle, lowest: Math.min(...all), highest: Math.max(...all) };
 }
 
 function bestOf(units: readonly number[], figures: readonly (Figure | null)[]): Best | null {

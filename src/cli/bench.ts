@@ -2,16 +2,28 @@ import { accessSync, constants, existsSync, statSync, writeFileSync } from 'node
 import { totalmem } from 'node:os';
 import { dirname } from 'node:path';
 import { Command, Option } from 'commander';
-import type { Bench, BenchChoices, BenchResult } from '../../bench/scale/bench.js';
+import type { Bench, BenchChoices } from '../../bench/scale/bench.js';
 import { BENCHES } from '../../bench/scale/registry.js';
 import { memoryFor } from '../../bench/scale/verified-run.js';
 import { UnsupportedError, UsageError } from '../ffi/errors.js';
+import { DELIVERY_NAMES } from '../machine/delivery.js';
 import { MAX_MEMORY_BYTES } from '../machine/guest-physical-map.js';
+import { UFFD_SPLITS } from '../machine/machine-config.js';
 import type { BackingName } from '../memory/backing.js';
 import { findBacking } from '../memory/open-backing.js';
 import { formatSize } from '../memory/sizes.js';
+import type { BenchResult } from '../report/bench-result.js';
 import { interruptible } from './interrupt.js';
-import { listOf, parseNetwork, parseSeconds, parseSize, parseWhole } from './option-values.js';
+import {
+  listOf,
+  oneOf,
+  parseHandlers,
+  parseNetwork,
+  parsePin,
+  parseSeconds,
+  parseSize,
+  parseWhole,
+} from './option-values.js';
 import { ProgressLine } from './progress.js';
 
 interface BenchFlags extends BenchChoices {
@@ -27,7 +39,58 @@ export function benchCommand(): Command {
     .argument('[NAME]', 'which bench (--list)')
     .addOption(new Option('--pages <N>', 'pages of 4 KiB each run touches').argParser(parseWhole))
     .addOption(new Option('--repeat <N>', 'repetitions or pairs').argParser(parseWhole))
-    .addOption(new Option('--vcpus <N>', 'vCPUs (default 1)').argParser(parseWhole))
+    .addOption(new Option('--vcpus <LIST>', 'vCPUs, as 1,2,4').argParser(listOf(parseWhole)))
+    .addOption(
+      new Option('--delivery <LIST>', 'as kernel,handler,exit').argParser(
+        listOf(oneOf(DELIVERY_NAMES)),
+      ),
+    )
+    .addOption(
+      new Option(
+        '--handlers <LIST>',
+        'handler threads, as 1,2,vcpus: the last is as many as there are vCPUs',
+      ).argParser(listOf(parseHandlers)),
+    )
+    .addOption(
+      new Option('--uffds <LIST>', 'userfaultfds: one, per-vcpu').argParser(
+        listOf(oneOf(UFFD_SPLITS)),
+      ),
+    )
+    .addOption(
+      new Option('--share <LIST>', 'which pages each vCPU touches: partition, overlap').argParser(
+        listOf(oneOf(['partition', 'overlap'])),
+      ),
+    )
+    .addOption(
+      new Option('--order <LIST>', 'in which order: sequential, random').argParser(
+        listOf(oneOf(['sequential', 'random'])),
+      ),
+    )
+    .addOption(
+      new Option(
+        '--delay-microseconds <N>',
+        'an imitated network fetch: how much later each page is here',
+      ).argParser(parseWhole),
+    )
+    .addOption(
+      new Option('--pin <SPEC>', 'CPUs of threads: vcpu=0,1;handler=1').argParser(parsePin),
+    )
+    .addOption(
+      new Option(
+        '--writers <LIST>',
+        'threads that change the address space elsewhere meanwhile, as 0,1,4',
+      ).argParser(listOf(parseWhole)),
+    )
+    .addOption(
+      new Option('--writer-rate <N>', 'changes each of them makes in a second').argParser(
+        parseWhole,
+      ),
+    )
+    .addOption(
+      new Option('--reference <LIST>', 'published curves to lay over ours').argParser(
+        listOf((name) => name),
+      ),
+    )
     .addOption(
       new Option(
         '--backing <LIST>',
@@ -116,14 +179,23 @@ function writeResult(path: string, text: string): void {
   }
 }
 
+const MAY_BE_ZERO = new Set(['delayMicroseconds', 'writers']);
+
+/** `delayMicroseconds` → `--delay-microseconds` */
+function optionOf(choice: string): string {
+  return `--${choice.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
 function checkChoices(bench: Bench, choices: BenchChoices): void {
   for (const [name, value] of Object.entries(choices)) {
+    const option = optionOf(name);
     if (!(bench.takes as readonly string[]).includes(name)) {
-      const takes = bench.takes.map((option) => `--${option}`).join(', ');
-      throw new UsageError(`bench ${bench.name} takes no --${name}`, `It takes ${takes}.`);
+      const takes = bench.takes.map(optionOf).join(', ');
+      throw new UsageError(`bench ${bench.name} takes no ${option}`, `It takes ${takes}.`);
     }
-    if (value === 0) {
-      throw new UsageError(`--${name} must be at least 1`);
+    const values: readonly unknown[] = Array.isArray(value) ? value : [value];
+    if (values.includes(0) && !MAY_BE_ZERO.has(name)) {
+      throw new UsageError(`${option} must be at least 1`);
     }
   }
   if (choices.pages !== undefined) {
@@ -161,6 +233,6 @@ function checkWritable(path: string): void {
 function list(): string {
   return BENCHES.map(
     ({ name, description, extent, takes }) =>
-      `${name}: ${description} (${extent}; takes ${takes.map((option) => `--${option}`).join(', ')})\n`,
+      `${name}: ${description} (${extent}; takes ${takes.map(optionOf).join(', ')})\n`,
   ).join('');
 }

@@ -110,6 +110,22 @@ export function listOf<Value>(parse: (text: string) => Value): (text: string) =>
   return (text) => [...new Set(text.split(','))].map(parse);
 }
 
+/** One of some words. */
+export function oneOf<Word extends string>(words: readonly Word[]): (text: string) => Word {
+  return (text) => {
+    const word = words.find((candidate) => candidate === text);
+    if (word === undefined) {
+      throw new InvalidArgumentError(`It is ${words.join(', ')}.`);
+    }
+    return word;
+  };
+}
+
+/** A number of threads, or `vcpus`: as many as there are vCPUs. */
+export function parseHandlers(text: string): number | 'vcpus' {
+  return text === 'vcpus' ? text : parseWhole(text);
+}
+
 /** `vcpu=0,1;handler=1` */
 export function parsePin(text: string): Pin {
   const pin: { vcpu?: number[]; handler?: number[] } = {};

@@ -1,3 +1,5 @@
+import type { Figure } from './bench-result.js';
+
 /** What a figure that could not be had looks like in text. */
 export const NO_FIGURE = '–';
 
@@ -20,4 +22,19 @@ export function median(values: readonly (number | null | undefined)[]): number |
   known.sort((a, b) => a - b);
   const middle = known.length >> 1;
   return known.length % 2 === 1 ? known[middle]! : (known[middle - 1]! + known[middle]!) / 2;
+}
+
+/** One figure over the repetitions of a run; null where one of them does not have it. */
+export function figureOf(values: readonly (number | null | undefined)[]): Figure | null {
+  const middle = median(values);
+  if (middle === null) {
+    return null;
+  }
+  const known = values as readonly number[];
+  return {
+    median: middle,
+    lowest: Math.min(...known),
+    highest: Math.max(...known),
+    runs: known.length,
+  };
 }

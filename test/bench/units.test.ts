@@ -1,7 +1,6 @@
 /** What the bench `units` plans and concludes; test/cli/bench.test.ts runs it. */
 import fc from 'fast-check';
 import t from 'tap';
-import type { BenchResult } from '../../bench/scale/bench.js';
 import type { UnitRun } from '../../bench/scale/units.js';
 import { describeUnits } from '../../bench/scale/units-answer.js';
 import { contestOver } from '../../bench/scale/units-contest.js';
@@ -14,6 +13,7 @@ import {
   type UnitsSummary,
 } from '../../bench/scale/units-summary.js';
 import { memoryFor } from '../../bench/scale/verified-run.js';
+import type { BenchResult } from '../../src/report/bench-result.js';
 import { nameOfNetwork } from '../../src/source/network-link.js';
 
 const MIB = 2 ** 20;
