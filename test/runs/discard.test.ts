@@ -14,7 +14,7 @@ const MEMORY_BYTES = BLOCKS * HUGE_PAGE_BYTES;
 const PAGES = (BLOCKS - 1) * 512;
 
 /** Pages that come in 512 at a time are visited more often, or the guest ends before a discard. */
-const PASSES = { small: 4, hugetlb: 100 } as const;
+const PASSES = { small: 3, hugetlb: 60 } as const;
 
 /** hugetlb-1G is left out: a single page would take longer to bring in than the guest runs. */
 const KINDS = BACKING_KINDS.filter((kind) => BACKINGS[kind].pageBytes <= HUGE_PAGE_BYTES);
