@@ -43,6 +43,7 @@ export type {
   Pin,
   Progress,
   RunOptions,
+  Writers,
 } from './machine/machine-config.js';
 export { type ProbeEntry, type ProbeResult, probeHost } from './machine/probe.js';
 export { listRefusals, type Refusal, whyRefused } from './machine/refusals.js';

@@ -63,5 +63,6 @@ function live<End>(
   const readings = perf.stop();
   const grownBytes = getHeapStatistics().used_heap_size - heapBytes;
   const heap = { collections: collector.stop().statistics.length, grownBytes };
-  post({ type: 'finished', end, perf: readings, heap, began, ended });
+  const lockTrace = perf.lockTrace();
+  post({ type: 'finished', end, perf: readings, lockTrace, heap, began, ended });
 }

@@ -5,6 +5,7 @@
  */
 import type { ErrorReport } from '../ffi/errors.js';
 import type { PerfReadings } from '../measure/perf-counters.js';
+import type { LockTraceReading } from '../measure/thread-lock-trace.js';
 
 const WAITING = 0;
 const RUNNING = 1;
@@ -78,6 +79,7 @@ export interface FinishedMessage<End> {
   readonly type: 'finished';
   readonly end: End;
   readonly perf: PerfReadings;
+  readonly lockTrace: LockTraceReading;
   readonly heap: HeapUse;
   /** Nanoseconds of CLOCK_MONOTONIC, the same in every thread, around its loop. */
   readonly began: number;

@@ -131,7 +131,7 @@ export class Crew {
     this.chores = specs.map((chore, index) => {
       const data: ChoreWorkerData = {
         ...shared,
-        perf: perfEvents(false),
+        perf: chore.kind === 'writer' ? perf : perfEvents(false),
         chore,
         trap: machine.trap,
         row: config.vcpus + handlerCount + index,
@@ -358,6 +358,10 @@ export function choresOf({ config, workload }: Machine): ChoreSpec[] {
   }
   if (config.collapse === 'complete') {
     specs.push({ kind: 'collapse' });
+  }
+  const { threads, perSecond } = config.writers ?? { threads: 0, perSecond: 0 };
+  for (let writer = 0; writer < threads; writer++) {
+    specs.push({ kind: 'writer', perSecond });
   }
   return specs;
 }

@@ -24,6 +24,14 @@ export interface Background {
   readonly bytesPerSecond: number | null;
 }
 
+/** Threads that change the address space elsewhere while the guest runs. */
+export interface Writers {
+  /** 1 to 64. */
+  readonly threads: number;
+  /** mmap, munmap, mprotect and MADV_DONTNEED that each of them makes, one after another. */
+  readonly perSecond: number;
+}
+
 /** What a run is asked for. Only the image is needed; the defaults are those of the command line. */
 export interface RunOptions {
   /** The name of a bundled guest, or a path. */
@@ -48,6 +56,8 @@ export interface RunOptions {
   readonly prefetch?: Background | null;
   /** Discards units at random places while the guest runs: for a guest that writes nothing. */
   readonly discard?: Background | null;
+  /** Default null: none. */
+  readonly writers?: Writers | null;
   /** 1 to 64. Default 1. */
   readonly vcpus?: number;
   /** Handler threads, for delivery `handler`: 1 to 64. Default 1. */
@@ -82,6 +92,11 @@ export interface RunOptions {
    * costs several microseconds a fault where threads switch. Default true.
    */
   readonly countKernelEvents?: boolean;
+  /**
+   * Whether the waits and holds of mmap_lock are traced in the threads of the run, and kernel events
+   * counted besides: it slows every lock down by a microsecond or more. Default false.
+   */
+  readonly traceLocks?: boolean;
   /** Ends the run early: vCPUs are stopped, the result says `interrupted`. */
   readonly signal?: AbortSignal;
   /**
@@ -113,6 +128,7 @@ export interface MachineConfig {
   readonly collapse: CollapsePolicy;
   readonly prefetch: Background | null;
   readonly discard: Background | null;
+  readonly writers: Writers | null;
   readonly vcpus: number;
   readonly handlers: number;
   readonly uffds: 'one' | 'per-vcpu';
@@ -126,6 +142,7 @@ export interface MachineConfig {
   readonly params: Readonly<Record<string, string>>;
   readonly timeoutSeconds: number;
   readonly countKernelEvents: boolean;
+  readonly traceLocks: boolean;
 }
 
 /**
@@ -140,6 +157,10 @@ export const MEMORY_ERROR_POLICIES: readonly MemoryErrorPolicy[] = ['inject', 's
 export const STRATEGIES: readonly Strategy[] = ['no-slow-gup', 'no-uffd-wait'];
 export const MAX_VCPUS = 64;
 export const MAX_HANDLERS = 64;
+export const MAX_WRITERS = 64;
+export const DEFAULT_WRITES_PER_SECOND = 1000;
+/** Above what a thread can make. */
+const MOST_WRITES_PER_SECOND = 1e6;
 export const DEFAULT_SOURCE_RETRIES = 3;
 const MAX_SOURCE_RETRIES = 1000;
 /** Unless told otherwise: as fast as it goes is faster than a guest can take. */
@@ -228,6 +249,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
     collapse,
     prefetch,
     discard,
+    writers: checkWriters(options.writers ?? null),
     vcpus: within('--vcpus', options.vcpus ?? 1, MAX_VCPUS),
     handlers: within('--handlers', options.handlers ?? 1, MAX_HANDLERS),
     uffds: oneOf('--uffds', options.uffds ?? 'one', UFFD_SPLITS),
@@ -244,7 +266,8 @@ export function completeConfig(options: RunOptions): MachineConfig {
     pin,
     params: options.params ?? {},
     timeoutSeconds,
-    countKernelEvents: options.countKernelEvents ?? true,
+    countKernelEvents: (options.countKernelEvents ?? true) || (options.traceLocks ?? false),
+    traceLocks: options.traceLocks ?? false,
   };
 }
 
@@ -288,6 +311,19 @@ function checkBackground(
     throw new UsageError(`${flag} background:${bytesPerSecond} is not a rate above 0`);
   }
   return { bytesPerSecond: bytesPerSecond ?? fallback };
+}
+
+function checkWriters(writers: Writers | null): Writers | null {
+  if (writers === null || writers.threads === 0) {
+    return null;
+  }
+  const { threads, perSecond } = writers;
+  if (!(perSecond > 0 && perSecond <= MOST_WRITES_PER_SECOND)) {
+    throw new UsageError(
+      `--writers ${threads}:${perSecond} is not a rate above 0 and up to ${MOST_WRITES_PER_SECOND} a second`,
+    );
+  }
+  return { threads: within('--writers', threads, MAX_WRITERS), perSecond };
 }
 
 function checkSource(source: ContentsSpec): ContentsSpec {

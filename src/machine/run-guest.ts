@@ -42,7 +42,8 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     ? await fillMissing(machine.memory, machine.installer, cut.goOn)
     : null;
   const account = new MemoryAccount(machine);
-  const events = perfEvents(config.countKernelEvents);
+  const faults = config.traceLocks ? config.memoryBytes / config.unitBytes : null;
+  const events = perfEvents(config.countKernelEvents, faults);
   const crew = new Crew(machine, events, (text, vcpu) =>
     callbacks.wait(() => options.onConsole?.(text, vcpu)),
   );
