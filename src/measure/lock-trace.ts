@@ -149,7 +149,7 @@ export function readLockTrace(ring: PerfRing, formats: LockFormats): LockTrace {
   const typeAt = start.fields.common_type!.offset; // the same in all: it tells them apart
   let records = 0;
   let unknown = 0;
-  const lost = ring.forEach((type, at) => {
+  const lost = ring.visit((type, at) => {
     const raw = at + RAW;
     const format = type === PERF_RECORD_SAMPLE ? known.get(ring.u16(raw + typeAt)) : undefined;
     if (format === undefined) {

@@ -63,7 +63,7 @@ export class PerfRing {
    * again: of a ring that nobody reads meanwhile, the events' own counts tell.
    * @throws DefectError for a ring that is damaged
    */
-  forEach(visit: (type: number, at: number, bytes: number) => void): number {
+  visit(record: (type: number, at: number, bytes: number) => void): number {
     const { offset, size: headerBytes } = perf_event_header;
     let lost = 0;
     for (let at = this.tail; at < this.head; ) {
@@ -77,7 +77,7 @@ export class PerfRing {
       } else if (type === PERF_RECORD_LOST_SAMPLES) {
         lost += this.u64(at + headerBytes);
       } else {
-        visit(type, at, bytes);
+        record(type, at, bytes);
       }
       at += bytes;
     }
