@@ -39,8 +39,14 @@ function faultsWrong({ delivery, faults, pages, config }: ContentionRun): string
     : `${faults.count} faults brought in ${installed} fault units, and the guest touched ${units}`;
 }
 
-function writersWrong({ background, config }: ContentionRun): string | null {
+/** A run shorter than this many seconds can be over before a writer has had a CPU. */
+const WRITERS_HAVE_STARTED = 0.1;
+
+function writersWrong({ background, config, guestSeconds }: ContentionRun): string | null {
   const { threads } = config.writers ?? { threads: 0 };
+  if (guestSeconds === null || guestSeconds < WRITERS_HAVE_STARTED) {
+    return null;
+  }
   const working = background.filter(({ chore, count }) => chore === 'writer' && count > 0).length;
   return working === threads ? null : `${working} of ${threads} writers changed anything`;
 }

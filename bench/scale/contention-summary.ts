@@ -29,6 +29,7 @@ export function summarizeVariant(
     holdMicroseconds: of('traced', (run) =>
       perFault(run, kinds, (locks) => locks[mode].holdMicroseconds),
     ),
+    longWaits: of('traced', (run) => perFault(run, kinds, (locks) => locks[mode].longWaits)),
   });
   const { handled } = DELIVERIES[delivery];
   const kinds: Kind[] = [

@@ -27,7 +27,17 @@ export function describeContention(result: Result): string {
 }
 
 function lockTable(rows: readonly ContentionRow[]): string {
-  const head = ['delivery', 'read', 'write', 'wait µs', 'range', 'hold µs', 'ctx sw', 'KVM_RUN'];
+  const head = [
+    'delivery',
+    'read',
+    'write',
+    'wait µs',
+    'range',
+    'waited',
+    'hold µs',
+    'ctx sw',
+    'KVM_RUN',
+  ];
   return textTable(
     head,
     rows.map((row) => {
@@ -39,6 +49,7 @@ function lockTable(rows: readonly ContentionRow[]): string {
         figure(row.write.acquisitions.median, 2),
         figure(wait?.median, 1),
         range(wait, 1),
+        waited(row),
         figure(hold?.median, 1),
         figure(row.contextSwitches?.median, 2),
         figure(row.kvmRuns?.median, 2),
@@ -103,7 +114,7 @@ function explain({ constant, host, summary }: Result): string {
     `Each of ${constant.vcpus} vCPUs writes to ${count(Number(constant.pagesPerVcpu))} pages of ${constant.backing} of its own, in order; the rows differ in nothing but their delivery and the writers beside them, threads that mmap, mprotect, MADV_DONTNEED and munmap 64K of their own in turn, ${constant.writerRate} changes a second each. Pinned: ${constant.pin}. Medians of ${repeat} rounds in turn, ${warmUps} warm-up round left out, memory verified in every run. Counts are from runs that count, waits and holds from runs that trace (their counts and traces agreed), times from runs that do neither.`,
     uncontendedWaitMicroseconds === null
       ? ''
-      : `Tracing makes a lock that nobody else wants look like a wait of ${figure(uncontendedWaitMicroseconds, 1)} µs, and lengthens a hold by as much: compare rows, and take that off.`,
+      : `Tracing makes a lock that nobody else wants look like a wait of ${figure(uncontendedWaitMicroseconds, 1)} µs, and lengthens a hold by as much: compare rows, and take that off. waited: acquisitions that took longer than 10 µs. A wait ends when the thread has the lock and a CPU; a hold goes on while it has none.`,
     ...rows.filter(({ writers }) => writers === 0).map(sayCost),
     ...rows.filter(({ writers }) => writers > 0).map((row) => sayWriters(row, rows)),
     sayContinue(summary.calls, host.kernel),
@@ -154,7 +165,8 @@ function sayRatio(name: string, figure: Figure | null, before: Figure | null): s
     return '';
   }
   const apart = figure.lowest > before.highest || figure.highest < before.lowest;
-  return `${name} x ${(figure.median / before.median).toFixed(2)}${apart ? '' : ' (ranges overlap)'}`;
+  const doubt = figure.runs === 1 ? ' (one run)' : apart ? '' : ' (ranges overlap)';
+  return `${name} x ${(figure.median / before.median).toFixed(2)}${doubt}`;
 }
 
 function sayContinue(calls: readonly CallLocks[], kernel: string): string {
@@ -182,6 +194,13 @@ function both(
         highest: a.highest + b.highest,
         runs: a.runs,
       };
+}
+
+/** Which part of the acquisitions waited longer than 10 µs. */
+function waited({ read, write }: Pick<ContentionRow, 'read' | 'write'>): string {
+  const taken = read.acquisitions.median + write.acquisitions.median;
+  const long = (read.longWaits?.median ?? 0) + (write.longWaits?.median ?? 0);
+  return read.longWaits && taken > 0 ? `${figure((100 * long) / taken, 1)} %` : figure(null, 0);
 }
 
 function range(of: Figure | null, decimals: number): string {

@@ -95,6 +95,7 @@ function shareOf(threads: Kind, counts: Counts, traces: Traces | null, own: stri
     acquisitions: counts[mode],
     waitMicroseconds: traces && sum((tally) => tally[mode].waitNanoseconds) / 1000,
     holdMicroseconds: traces && sum((tally) => tally[mode].holdNanoseconds) / 1000,
+    longWaits: traces && sum((tally) => tally[mode].longWaits),
     traced: traces && sum((tally) => tally[mode].acquisitions),
   });
   return {

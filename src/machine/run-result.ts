@@ -108,7 +108,9 @@ export interface LockFigures {
   /** Sums over the threads: from asking for it to having it, from having it to releasing it. */
   readonly waitMicroseconds: number | null;
   readonly holdMicroseconds: number | null;
-  /** Acquisitions in the trace: as many as were counted. These three are null where it was not traced. */
+  /** How often it was waited for longer than 10 µs: a lock that is free takes about one, traced. */
+  readonly longWaits: number | null;
+  /** Acquisitions in the trace: as many as were counted. These four are null where it was not traced. */
   readonly traced: number | null;
 }
 

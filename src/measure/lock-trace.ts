@@ -19,6 +19,9 @@ export interface LockFormats {
   readonly released: TracepointFormat;
 }
 
+/** A wait longer than this is one for another thread: traced, a lock that is free takes a microsecond. */
+export const LONG_WAIT_NANOSECONDS = 10_000;
+
 /** mmap_lock taken in one mode. */
 export interface LockTimes {
   /** Successful ones, downgrades included: what the counter of acquire_returned counts. */
@@ -26,6 +29,8 @@ export interface LockTimes {
   /** Trylocks that failed. */
   failed: number;
   waitNanoseconds: number;
+  /** Waits longer than {@link LONG_WAIT_NANOSECONDS}. */
+  longWaits: number;
   holdNanoseconds: number;
 }
 
@@ -45,6 +50,7 @@ const noTimes = (): LockTimes => ({
   acquisitions: 0,
   failed: 0,
   waitNanoseconds: 0,
+  longWaits: 0,
   holdNanoseconds: 0,
 });
 
@@ -78,6 +84,7 @@ export class LockFollower {
     const times = this.times(write);
     if (waited) {
       times.waitNanoseconds += time - this.since;
+      times.longWaits += time - this.since > LONG_WAIT_NANOSECONDS ? 1 : 0;
     }
     if (success) {
       times.acquisitions++;

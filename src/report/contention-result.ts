@@ -10,6 +10,8 @@ export interface LockShare {
   readonly waitMicroseconds: Figure | null;
   /** From having it to releasing it. */
   readonly holdMicroseconds: Figure | null;
+  /** How often, per fault, it was waited for longer than 10 µs. */
+  readonly longWaits?: Figure | null;
 }
 
 /** Threads of a kind. */

@@ -109,7 +109,9 @@ t.test('a run whose figures contradict each other is refused', { skip }, async (
   const outcomes = { ...faults.outcomes, installed: 1023, present: 1 };
   refused({ ...traced, faults: { ...faults, outcomes } }, /1023 fault units/);
   refused({ ...traced, pages: { ...traced.pages, verified: 1023 } }, /1023 of 1024 pages/);
-  refused({ ...traced, background: background.map((one) => ({ ...one, count: 0 })) }, /0 of 1/);
+  const idle = background.map((one) => ({ ...one, count: 0 }));
+  refused({ ...traced, guestSeconds: 1, background: idle }, /0 of 1/);
+  checkRun({ ...traced, guestSeconds: 0.01, background: idle });
 });
 
 t.test('unlike runs are not compared', { skip }, async (t) => {

@@ -6,6 +6,7 @@ const times = (acquisitions: number, wait: number, hold: number) => ({
   acquisitions,
   failed: 0,
   waitNanoseconds: wait,
+  longWaits: acquisitions,
   holdNanoseconds: hold,
 });
 
@@ -15,6 +16,15 @@ const tally = (mm: string, reads: number, writes: number): LockTally => ({
   write: times(writes, 2000 * writes, 5000 * writes),
   downgrades: 0,
   unmatched: 0,
+});
+
+/** Traced as counted. */
+const figures = (acquisitions: number, waitMicroseconds: number, holdMicroseconds: number) => ({
+  acquisitions,
+  waitMicroseconds,
+  holdMicroseconds,
+  longWaits: acquisitions,
+  traced: acquisitions,
 });
 
 /** A thread that counted and, if it has tallies, traced. */
@@ -50,8 +60,8 @@ t.test('threads of a kind are summed; kinds that there are none of are left out'
   t.strictSame(locks, [
     {
       threads: 'vcpus',
-      read: { acquisitions: 40, waitMicroseconds: 40, holdMicroseconds: 120, traced: 40 },
-      write: { acquisitions: 1, waitMicroseconds: 2, holdMicroseconds: 5, traced: 1 },
+      read: figures(40, 40, 120),
+      write: figures(1, 2, 5),
       failed: 2,
       lost: 0,
       unmatched: 0,
@@ -59,8 +69,8 @@ t.test('threads of a kind are summed; kinds that there are none of are left out'
     },
     {
       threads: 'writers',
-      read: { acquisitions: 5, waitMicroseconds: 5, holdMicroseconds: 15, traced: 5 },
-      write: { acquisitions: 20, waitMicroseconds: 40, holdMicroseconds: 100, traced: 20 },
+      read: figures(5, 5, 15),
+      write: figures(20, 40, 100),
       failed: 1,
       lost: 7,
       unmatched: 0,

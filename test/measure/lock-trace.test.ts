@@ -9,14 +9,23 @@ const read = (made: MadeRing) => readLockTrace(made.ring(), FORMATS);
 
 t.test('waits and holds are summed, for read and for write', async (t) => {
   const { tallies, records, lost, unknown } = read(
-    new MadeRing(2 ** 12).lock(100, 103, 110).lock(200, 240, 241, true).lock(300, 301, 302),
+    new MadeRing(2 ** 12)
+      .lock(100, 103, 110)
+      .lock(200, 10_201, 10_202, true)
+      .lock(20_300, 20_301, 20_302),
   );
   t.strictSame({ records, lost, unknown }, { records: 9, lost: 0, unknown: 0 });
   t.strictSame(tallies, [
     {
       mm: OUR_MM.toString(16),
-      read: { acquisitions: 2, failed: 0, waitNanoseconds: 4, holdNanoseconds: 8 },
-      write: { acquisitions: 1, failed: 0, waitNanoseconds: 40, holdNanoseconds: 1 },
+      read: { acquisitions: 2, failed: 0, waitNanoseconds: 4, longWaits: 0, holdNanoseconds: 8 },
+      write: {
+        acquisitions: 1,
+        failed: 0,
+        waitNanoseconds: 10_001,
+        longWaits: 1,
+        holdNanoseconds: 1,
+      },
       downgrades: 0,
       unmatched: 0,
     },
