@@ -10,6 +10,15 @@ import type { ContentionRun } from './contention.js';
  * @throws GuestError for a run whose figures cannot be right, or are not complete
  */
 export function checkRun(run: ContentionRun): void {
+  const { prefilled } = DELIVERIES[run.delivery.used];
+  const units = unitsTouched(run);
+  if (prefilled && run.faults.count < units) {
+    // Of private memory nothing is left to map; a huge page is mapped at once.
+    throw new GuestError(
+      `delivery ${run.delivery.used} of ${run.config.backing} is not compared with others: the kernel served ${run.faults.count} faults for ${units} fault units`,
+      'Leave it out, as by --delivery handler,exit.',
+    );
+  }
   const wrong = faultsWrong(run) ?? writersWrong(run) ?? locksWrong(run);
   if (wrong !== null) {
     throw new GuestError(`a run of ${run.label} (${run.part}) contradicts itself: ${wrong}`);
@@ -23,16 +32,22 @@ export function checkRun(run: ContentionRun): void {
   }
 }
 
-function faultsWrong({ delivery, faults, pages, config }: ContentionRun): string | null {
+/** Fault units that hold the pages that the guest touched. */
+function unitsTouched({ pages, config }: ContentionRun): number {
+  const first = Math.floor(WORKLOAD_START / config.unitBytes);
+  const bytes = (pages.touched ?? 0) * 4096;
+  return Math.ceil((WORKLOAD_START + bytes) / config.unitBytes) - first;
+}
+
+function faultsWrong(run: ContentionRun): string | null {
+  const { delivery, faults, pages } = run;
   if (pages.verified !== pages.touched || pages.touched === null) {
     return `${pages.verified} of ${pages.touched} pages verified`;
   }
   if (DELIVERIES[delivery.used].prefilled) {
-    return faults.count > 0 ? null : 'there were no faults';
+    return null;
   }
-  const first = Math.floor(WORKLOAD_START / config.unitBytes);
-  const last = Math.floor((WORKLOAD_START + pages.touched * 4096 - 1) / config.unitBytes);
-  const units = last - first + 1;
+  const units = unitsTouched(run);
   const { installed } = faults.outcomes;
   return installed === units && faults.count >= units
     ? null

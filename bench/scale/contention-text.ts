@@ -97,21 +97,25 @@ function timeTable(rows: readonly ContentionRow[]): string {
 
 function callTable(calls: readonly CallLocks[]): string {
   return textTable(
-    ['call', 'calls', 'read', 'write', 'which'],
+    ['call', 'which', 'calls', 'read', 'write'],
     calls.map(({ call, calls, read, write, note }) => [
       call,
+      note,
       String(calls),
       figure(read, 2),
       figure(write, 2),
-      note,
     ]),
+    2,
   );
 }
 
 function explain({ constant, host, summary }: Result): string {
   const { repeat, warmUps, rows, notMeasured, uncontendedWaitMicroseconds } = summary;
+  const writing = rows.some(({ writers }) => writers > 0)
+    ? ` and the writers beside them, threads that mmap, mprotect, MADV_DONTNEED and munmap 64K of their own in turn, ${constant.writerRate} changes a second each`
+    : '';
   const sentences = [
-    `Each of ${constant.vcpus} vCPUs writes to ${count(Number(constant.pagesPerVcpu))} pages of ${constant.backing} of its own, in order; the rows differ in nothing but their delivery and the writers beside them, threads that mmap, mprotect, MADV_DONTNEED and munmap 64K of their own in turn, ${constant.writerRate} changes a second each. Pinned: ${constant.pin}. Medians of ${repeat} rounds in turn, ${warmUps} warm-up round left out, memory verified in every run. Counts are from runs that count, waits and holds from runs that trace (their counts and traces agreed), times from runs that do neither.`,
+    `Each of ${constant.vcpus} vCPUs writes to ${count(Number(constant.pagesPerVcpu))} pages of ${constant.backing} of its own, in order; the rows differ in nothing but their delivery${writing}. Pinned: ${constant.pin}. ${repeat === 1 ? 'One round' : `Medians of ${repeat} rounds in turn`}, ${warmUps} warm-up round left out, memory verified in every run. Counts are from runs that count, waits and holds from runs that trace (their counts and traces agreed), times from runs that do neither.`,
     uncontendedWaitMicroseconds === null
       ? ''
       : `Tracing makes a lock that nobody else wants look like a wait of ${figure(uncontendedWaitMicroseconds, 1)} µs, and lengthens a hold by as much: compare rows, and take that off. waited: acquisitions that took longer than 10 µs. A wait ends when the thread has the lock and a CPU; a hold goes on while it has none.`,

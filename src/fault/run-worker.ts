@@ -51,7 +51,8 @@ function live<End>(
   (globalThis.gc as (options: object) => void)({ type: 'minor' });
   const collector = new GCProfiler();
   using perf = new ThreadPerfCounters(data.perf);
-  post({ type: 'ready', threadId: currentThreadId(), descriptors: perf.descriptors });
+  const { descriptors, mapping } = perf;
+  post({ type: 'ready', threadId: currentThreadId(), descriptors, mapping });
   control.waitForStart();
 
   const heapBytes = getHeapStatistics().used_heap_size;

@@ -62,6 +62,8 @@ export interface ReadyMessage {
   readonly threadId: number;
   /** Closed by the worker, unless it dies before it comes to that. */
   readonly descriptors: readonly number[];
+  /** Unmapped by the worker, unless likewise. */
+  readonly mapping: { readonly address: number; readonly bytes: number } | null;
 }
 
 export interface ConsoleMessage {

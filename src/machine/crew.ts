@@ -11,7 +11,7 @@ import {
   type WorkerMessage,
 } from '../fault/worker-control.js';
 import { DefectError, type ErrorReport, reportOf } from '../ffi/errors.js';
-import { close } from '../ffi/libc.js';
+import { close, munmap } from '../ffi/libc.js';
 import { kickThread } from '../ffi/thread.js';
 import { RunPage } from '../kvm/run-page.js';
 import { COUNTER_ROW_BYTES } from '../measure/counters.js';
@@ -288,6 +288,7 @@ export class Crew {
         case 'ready':
           member.threadId = message.threadId;
           member.descriptors = message.descriptors;
+          member.mapping = message.mapping;
           break;
         case 'console':
           void this.passOn(message.text, member.index);
@@ -313,6 +314,9 @@ export class Crew {
         // It was terminated, and has closed nothing.
         for (const fd of member.descriptors) {
           close(fd);
+        }
+        if (member.mapping !== null) {
+          munmap(member.mapping.address, member.mapping.bytes);
         }
       }
       if (member.finish === null && !this.control.stopping) {

@@ -107,6 +107,11 @@ export class ThreadPerfCounters implements Disposable {
     return [...this.counters.map(({ fd }) => fd), ...traced];
   }
 
+  /** What is mapped until then; null if nothing is. */
+  get mapping(): ThreadLockTrace['mapping'] | null {
+    return typeof this.trace === 'string' ? null : this.trace.mapping;
+  }
+
   start(): void {
     this.pageFaultsBefore = threadPageFaults();
     this.each(PERF_EVENT_IOC_ENABLE);

@@ -128,6 +128,12 @@ export class ThreadLockTrace implements Disposable {
     return this.events.map(({ fd }) => fd);
   }
 
+  /** The ring, mapped until it is disposed of. */
+  get mapping(): { readonly address: number; readonly bytes: number } {
+    const { address, bytes } = this.ring;
+    return { address, bytes };
+  }
+
   /** What has been traced; it must have been stopped. */
   read(): LockTraceReading {
     let counted = 0;

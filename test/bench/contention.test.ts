@@ -108,6 +108,13 @@ t.test('a run whose figures contradict each other is refused', { skip }, async (
   refused({ ...traced, faults: { ...faults, count: faults.count - 1 } }, /faults brought in/);
   const outcomes = { ...faults.outcomes, installed: 1023, present: 1 };
   refused({ ...traced, faults: { ...faults, outcomes } }, /1023 fault units/);
+  const kernel = { ...traced.delivery, used: 'kernel' as const };
+  checkRun({ ...traced, delivery: kernel });
+  const fewer = { ...faults, count: 1023 };
+  refused(
+    { ...traced, delivery: kernel, faults: fewer },
+    /served 1023 faults for 1024 fault units/,
+  );
   refused({ ...traced, pages: { ...traced.pages, verified: 1023 } }, /1023 of 1024 pages/);
   const idle = background.map((one) => ({ ...one, count: 0 }));
   refused({ ...traced, guestSeconds: 1, background: idle }, /0 of 1/);

@@ -1,9 +1,11 @@
 /** Threads that change the address space beside a guest, and what the trace of mmap_lock says of them. */
+import type { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { type DeliveryName, runGuest } from '../../src/index.js';
 import { perfEvents } from '../../src/measure/perf-counters.js';
 import { cli } from '../support/cli.js';
 import { kvmSkip } from '../support/host.js';
+import { machineDescriptors, mappingsOf } from '../support/leaks.js';
 
 t.setTimeout(60_000);
 const { trace } = perfEvents(true, 0);
@@ -57,6 +59,25 @@ t.test('without being asked nothing is traced, and no writers run', { skip }, as
   t.strictSame(counted.background, []);
   const { locks } = await runGuest({ ...options, delivery: 'exit', countKernelEvents: false });
   t.equal(locks, null, 'nor is anything counted without');
+});
+
+t.test('of a traced thread that dies nothing stays', { skip }, async (t) => {
+  const workers: Worker[] = [];
+  const follow = (worker: Worker): number => workers.push(worker);
+  process.on('worker', follow);
+  const result = await runGuest({
+    ...options,
+    memoryBytes: 256 * 2 ** 20,
+    params: {},
+    delivery: 'exit',
+    writers: { threads: 1, perSecond: 100 },
+    traceLocks: true,
+    onProgress: () => void workers.at(-1)!.terminate(),
+  });
+  process.off('worker', follow);
+  t.match(result.error, { message: 'the thread of writer 0 ended without a word' });
+  t.strictSame(mappingsOf('perf_event'), []);
+  t.strictSame(machineDescriptors(), []);
 });
 
 t.test('run --writers says what they did', { skip: kvmSkip() }, async (t) => {
