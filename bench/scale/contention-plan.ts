@@ -1,7 +1,8 @@
 import { UsageError } from '../../src/ffi/errors.js';
 import { DELIVERIES, type DeliveryName } from '../../src/machine/delivery.js';
-import { MAX_WRITERS, type RunOptions } from '../../src/machine/machine-config.js';
+import type { RunOptions } from '../../src/machine/machine-config.js';
 import { whyRefused } from '../../src/machine/refusals.js';
+import { MAX_WRITERS } from '../../src/machine/writers.js';
 import type { BackingName } from '../../src/memory/backing.js';
 import { findBacking } from '../../src/memory/open-backing.js';
 import { type BenchChoices, theOne } from './bench.js';

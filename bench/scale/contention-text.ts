@@ -116,7 +116,7 @@ function explain({ constant, host, summary }: Result): string {
     : '';
   const sentences = [
     `Each of ${constant.vcpus} vCPUs writes to ${count(Number(constant.pagesPerVcpu))} pages of ${constant.backing} of its own, in order; the rows differ in nothing but their delivery${writing}. Pinned: ${constant.pin}. ${repeat === 1 ? 'One round' : `Medians of ${repeat} rounds in turn`}, ${warmUps} warm-up round left out, memory verified in every run. Counts are from runs that count, waits and holds from runs that trace (their counts and traces agreed), times from runs that do neither.`,
-    uncontendedWaitMicroseconds === null
+    typeof uncontendedWaitMicroseconds !== 'number'
       ? ''
       : `Tracing makes a lock that nobody else wants look like a wait of ${figure(uncontendedWaitMicroseconds, 1)} µs, and lengthens a hold by as much: compare rows, and take that off. waited: acquisitions that took longer than 10 µs. A wait ends when the thread has the lock and a CPU; a hold goes on while it has none.`,
     ...rows.filter(({ writers }) => writers === 0).map(sayCost),

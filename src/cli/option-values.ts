@@ -1,11 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import type { AroundPolicy } from '../fault/around.js';
-import {
-  type Background,
-  DEFAULT_WRITES_PER_SECOND,
-  type Pin,
-  type Writers,
-} from '../machine/machine-config.js';
+import type { Background, Pin } from '../machine/machine-config.js';
+import { DEFAULT_WRITES_PER_SECOND, type Writers } from '../machine/writers.js';
 import type { SourceFault } from '../source/faulty-source.js';
 import type { Network } from '../source/network-link.js';
 import { type ContentsSpec, DEFAULT_SEED } from '../source/open-source.js';

@@ -4,7 +4,6 @@ import { BUNDLED_GUESTS } from '../machine/bundled-guests.js';
 import { DELIVERIES, DELIVERY_NAMES, type DeliveryName } from '../machine/delivery.js';
 import {
   DEFAULT_SOURCE_RETRIES,
-  DEFAULT_WRITES_PER_SECOND,
   MEMORY_ERROR_POLICIES,
   type RunOptions,
   STRATEGIES,
@@ -12,6 +11,7 @@ import {
 } from '../machine/machine-config.js';
 import { COLLAPSE_POLICIES } from '../machine/refusals.js';
 import { runGuest } from '../machine/run-guest.js';
+import { DEFAULT_WRITES_PER_SECOND } from '../machine/writers.js';
 import { BACKING_KINDS } from '../memory/backing.js';
 import { formatSize } from '../memory/sizes.js';
 import { describeRun } from '../report/run-report.js';

@@ -20,6 +20,7 @@ import { type PerfEvents, perfEvents } from '../measure/perf-counters.js';
 import { SharedSource } from '../source/shared-source.js';
 import { ConsoleFlow } from '../vcpu/console-flow.js';
 import type { VcpuWorkerData, VcpuWorkerEnd } from '../vcpu/vcpu-worker.js';
+import { choresOf } from './chores-of.js';
 import { CrewMember } from './crew-member.js';
 import type { Machine } from './machine.js';
 import { checkThreadRoom, noThread } from './thread-room.js';
@@ -349,25 +350,6 @@ export class Crew {
       await once(this.changes, 'change');
     }
   }
-}
-
-/** What is to be done in the background of a machine's run. */
-export function choresOf({ config, workload }: Machine): ChoreSpec[] {
-  const specs: ChoreSpec[] = [];
-  if (config.prefetch !== null) {
-    specs.push({ kind: 'prefetch', ...config.prefetch });
-  }
-  if (config.discard !== null && workload.discardable !== null) {
-    specs.push({ kind: 'discard', ...config.discard, ...workload.discardable });
-  }
-  if (config.collapse === 'complete') {
-    specs.push({ kind: 'collapse' });
-  }
-  const { threads, perSecond } = config.writers ?? { threads: 0, perSecond: 0 };
-  for (let writer = 0; writer < threads; writer++) {
-    specs.push({ kind: 'writer', perSecond });
-  }
-  return specs;
 }
 
 function endedWell({ vcpu }: VcpuWorkerEnd): boolean {

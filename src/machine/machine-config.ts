@@ -11,6 +11,7 @@ import { type ContentsSpec, DEFAULT_SEED } from '../source/open-source.js';
 import { DELIVERY_NAMES, type DeliveryName } from './delivery.js';
 import { MAX_MEMORY_BYTES, MIN_MEMORY_BYTES } from './guest-physical-map.js';
 import { COLLAPSE_POLICIES, type CollapsePolicy, whyRefused } from './refusals.js';
+import { checkWriters, type Writers } from './writers.js';
 
 /** CPUs that threads are pinned to: thread k of a kind to entry k, modulo the length. */
 export interface Pin {
@@ -22,14 +23,6 @@ export interface Pin {
 export interface Background {
   /** Null: as fast as it goes, but for `discard` 64 MiB a second. */
   readonly bytesPerSecond: number | null;
-}
-
-/** Threads that change the address space elsewhere while the guest runs. */
-export interface Writers {
-  /** 1 to 64. */
-  readonly threads: number;
-  /** mmap, munmap, mprotect and MADV_DONTNEED that each of them makes, one after another. */
-  readonly perSecond: number;
 }
 
 /** What a run is asked for. Only the image is needed; the defaults are those of the command line. */
@@ -157,10 +150,6 @@ export const MEMORY_ERROR_POLICIES: readonly MemoryErrorPolicy[] = ['inject', 's
 export const STRATEGIES: readonly Strategy[] = ['no-slow-gup', 'no-uffd-wait'];
 export const MAX_VCPUS = 64;
 export const MAX_HANDLERS = 64;
-export const MAX_WRITERS = 64;
-export const DEFAULT_WRITES_PER_SECOND = 1000;
-/** Above what a thread can make. */
-const MOST_WRITES_PER_SECOND = 1e6;
 export const DEFAULT_SOURCE_RETRIES = 3;
 const MAX_SOURCE_RETRIES = 1000;
 /** Unless told otherwise: as fast as it goes is faster than a guest can take. */
@@ -311,19 +300,6 @@ function checkBackground(
     throw new UsageError(`${flag} background:${bytesPerSecond} is not a rate above 0`);
   }
   return { bytesPerSecond: bytesPerSecond ?? fallback };
-}
-
-function checkWriters(writers: Writers | null): Writers | null {
-  if (writers === null || writers.threads === 0) {
-    return null;
-  }
-  const { threads, perSecond } = writers;
-  if (!(perSecond > 0 && perSecond <= MOST_WRITES_PER_SECOND)) {
-    throw new UsageError(
-      `--writers ${threads}:${perSecond} is not a rate above 0 and up to ${MOST_WRITES_PER_SECOND} a second`,
-    );
-  }
-  return { threads: within('--writers', threads, MAX_WRITERS), perSecond };
 }
 
 function checkSource(source: ContentsSpec): ContentsSpec {

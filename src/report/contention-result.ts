@@ -69,9 +69,9 @@ export interface ContentionSummary {
   /** What this host does not give, and why. */
   readonly notMeasured: Readonly<Record<string, string>>;
   /** What tracing makes of a lock that nobody else wants; null where it cannot be traced. */
-  readonly uncontendedWaitMicroseconds: number | null;
+  readonly uncontendedWaitMicroseconds?: number | null;
   /** Faults that did with the lock of one VMA, and that did not, while the guests ran; of the whole host. */
-  readonly vmaLocks: VmaLockStatistics | null;
+  readonly vmaLocks?: VmaLockStatistics | null;
   readonly repeat: number;
   readonly warmUps: number;
 }
