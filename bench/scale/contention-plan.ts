@@ -125,5 +125,6 @@ export function optionsOf(
     writers: writers === 0 ? null : { threads: writers, perSecond: plan.writerRate },
     countKernelEvents: part !== 'timed',
     traceLocks: part === 'traced',
+    countFaultRetries: part === 'counted', // its times are not used
   };
 }

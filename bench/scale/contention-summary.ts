@@ -58,7 +58,9 @@ export function summarizeVariant(
     ),
     contextSwitches: of('counted', (run) => run.perFault.contextSwitches),
     kvmRuns: of('counted', (run) => run.perFault.kvmRuns),
-    pageFaultRetries: null, // see `notMeasured`
+    pageFaultRetries: of('counted', ({ pageFaultRetries, faults }) =>
+      pageFaultRetries === null ? null : pageFaultRetries / faults.count,
+    ),
     pagesPerSecond: known(of('timed', (run) => run.pagesPerSecond)),
     p50Microseconds: of('timed', (run) => run.latencyMicroseconds?.p50),
     p99Microseconds: of('timed', (run) => run.latencyMicroseconds?.p99),

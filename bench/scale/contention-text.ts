@@ -36,6 +36,7 @@ function lockTable(rows: readonly ContentionRow[]): string {
     'waited',
     'hold µs',
     'ctx sw',
+    'retries',
     'KVM_RUN',
   ];
   return textTable(
@@ -52,6 +53,7 @@ function lockTable(rows: readonly ContentionRow[]): string {
         waited(row),
         figure(hold?.median, 1),
         figure(row.contextSwitches?.median, 2),
+        figure(row.pageFaultRetries?.median, 2),
         figure(row.kvmRuns?.median, 2),
       ];
     }),

@@ -51,8 +51,8 @@ function live<End>(
   (globalThis.gc as (options: object) => void)({ type: 'minor' });
   const collector = new GCProfiler();
   using perf = new ThreadPerfCounters(data.perf);
-  const { descriptors, mapping } = perf;
-  post({ type: 'ready', threadId: currentThreadId(), descriptors, mapping });
+  const { descriptors, mappings } = perf;
+  post({ type: 'ready', threadId: currentThreadId(), descriptors, mappings });
   control.waitForStart();
 
   const heapBytes = getHeapStatistics().used_heap_size;
@@ -65,5 +65,6 @@ function live<End>(
   const grownBytes = getHeapStatistics().used_heap_size - heapBytes;
   const heap = { collections: collector.stop().statistics.length, grownBytes };
   const lockTrace = perf.lockTrace();
-  post({ type: 'finished', end, perf: readings, lockTrace, heap, began, ended });
+  const faultRetries = perf.faultRetries();
+  post({ type: 'finished', end, perf: readings, lockTrace, faultRetries, heap, began, ended });
 }

@@ -4,6 +4,7 @@
  * its thread id therefore stays valid for as long as the main thread may want to kick it.
  */
 import type { ErrorReport } from '../ffi/errors.js';
+import type { Measured } from '../measure/measured.js';
 import type { PerfReadings } from '../measure/perf-counters.js';
 import type { LockTraceReading } from '../measure/thread-lock-trace.js';
 
@@ -63,7 +64,7 @@ export interface ReadyMessage {
   /** Closed by the worker, unless it dies before it comes to that. */
   readonly descriptors: readonly number[];
   /** Unmapped by the worker, unless likewise. */
-  readonly mapping: { readonly address: number; readonly bytes: number } | null;
+  readonly mappings: readonly { readonly address: number; readonly bytes: number }[];
 }
 
 export interface ConsoleMessage {
@@ -82,6 +83,7 @@ export interface FinishedMessage<End> {
   readonly end: End;
   readonly perf: PerfReadings;
   readonly lockTrace: LockTraceReading;
+  readonly faultRetries: Measured;
   readonly heap: HeapUse;
   /** Nanoseconds of CLOCK_MONOTONIC, the same in every thread, around its loop. */
   readonly began: number;

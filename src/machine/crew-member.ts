@@ -12,7 +12,7 @@ export class CrewMember<End> {
   threadId = 0;
   /** What it has open. */
   descriptors: readonly number[] = [];
-  mapping: ReadyMessage['mapping'] = null;
+  mappings: ReadyMessage['mappings'] = [];
   /** Set once its loop has ended. */
   finish: FinishedMessage<End> | null = null;
   /** It threw, and waits to be told to leave. */

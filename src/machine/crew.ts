@@ -289,7 +289,7 @@ export class Crew {
         case 'ready':
           member.threadId = message.threadId;
           member.descriptors = message.descriptors;
-          member.mapping = message.mapping;
+          member.mappings = message.mappings;
           break;
         case 'console':
           void this.passOn(message.text, member.index);
@@ -316,8 +316,8 @@ export class Crew {
         for (const fd of member.descriptors) {
           close(fd);
         }
-        if (member.mapping !== null) {
-          munmap(member.mapping.address, member.mapping.bytes);
+        for (const { address, bytes } of member.mappings) {
+          munmap(address, bytes);
         }
       }
       if (member.finish === null && !this.control.stopping) {

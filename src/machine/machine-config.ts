@@ -90,6 +90,11 @@ export interface RunOptions {
    * counted besides: it slows every lock down by a microsecond or more. Default false.
    */
   readonly traceLocks?: boolean;
+  /**
+   * Whether page faults that give up mmap_lock and are begun again are counted, and kernel events
+   * besides: it looks at the kernel's stack at every release. Default false.
+   */
+  readonly countFaultRetries?: boolean;
   /** Ends the run early: vCPUs are stopped, the result says `interrupted`. */
   readonly signal?: AbortSignal;
   /**
@@ -136,6 +141,7 @@ export interface MachineConfig {
   readonly timeoutSeconds: number;
   readonly countKernelEvents: boolean;
   readonly traceLocks: boolean;
+  readonly countFaultRetries: boolean;
 }
 
 /**
@@ -214,6 +220,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
       `${refusal.flag} cannot be used as given with --backing ${backing.name}${delivery === 'auto' ? '' : ` and --delivery ${delivery}`}: ${refusal.reason}`,
     );
   }
+  const { traceLocks = false, countFaultRetries = false } = options;
   const pin = options.pin ?? {};
   for (const cpu of [...(pin.vcpu ?? []), ...(pin.handler ?? [])]) {
     if (!Number.isInteger(cpu) || cpu < 0 || cpu >= cpus().length) {
@@ -255,8 +262,9 @@ export function completeConfig(options: RunOptions): MachineConfig {
     pin,
     params: options.params ?? {},
     timeoutSeconds,
-    countKernelEvents: (options.countKernelEvents ?? true) || (options.traceLocks ?? false),
-    traceLocks: options.traceLocks ?? false,
+    countKernelEvents: (options.countKernelEvents ?? true) || traceLocks || countFaultRetries,
+    traceLocks,
+    countFaultRetries,
   };
 }
 

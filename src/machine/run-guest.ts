@@ -42,8 +42,11 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     ? await fillMissing(machine.memory, machine.installer, cut.goOn)
     : null;
   const account = new MemoryAccount(machine);
-  const faults = config.traceLocks ? config.memoryBytes / config.unitBytes : null;
-  const events = perfEvents(config.countKernelEvents, faults);
+  const events = perfEvents(config.countKernelEvents, {
+    locks: config.traceLocks,
+    retries: config.countFaultRetries,
+    faults: config.memoryBytes / config.unitBytes,
+  });
   const crew = new Crew(machine, events, (text, vcpu) =>
     callbacks.wait(() => options.onConsole?.(text, vcpu)),
   );

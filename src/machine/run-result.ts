@@ -198,7 +198,12 @@ export interface RunResult {
   readonly perFault: PerFault;
   /** By kind of thread; null where mmap_lock was not counted. */
   readonly locks: readonly ThreadLocks[] | null;
-  /** Why figures of `perFault` are null, or the trace is. */
+  /**
+   * Page faults in vCPU and handler threads that gave up mmap_lock and were begun again; null where
+   * they were not counted.
+   */
+  readonly pageFaultRetries: number | null;
+  /** Why figures of `perFault` are null, or the trace or the retries are. */
   readonly notMeasured: Readonly<Record<string, string>>;
   /** From building the machine to the end of verification. */
   /** The threads of vCPUs, handlers and chores; null where not all of them came to be ready. */

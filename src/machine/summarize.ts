@@ -32,6 +32,7 @@ type Figures = Pick<
   | 'resolveMicroseconds'
   | 'perFault'
   | 'locks'
+  | 'pageFaultRetries'
   | 'notMeasured'
   | 'guestSeconds'
   | 'pagesPerSecond'
@@ -82,6 +83,10 @@ export function summarize(
   if (why !== null && machine.config.traceLocks) {
     notMeasured.locks = why;
   }
+  const retries = sumMeasured(finishes.map(({ faultRetries }) => faultRetries));
+  if (retries.value === null && machine.config.countFaultRetries) {
+    notMeasured.pageFaultRetries = retries.why;
+  }
   return {
     faults: { count, neighbours: total('neighbours'), outcomes },
     ...(complete
@@ -90,6 +95,7 @@ export function summarize(
     resolveMicroseconds: percentilesOf(mergeThreads(crew, 'resolve'), null, 1 / 1000),
     perFault,
     locks,
+    pageFaultRetries: retries.value,
     notMeasured,
     guestSeconds,
     pagesPerSecond:

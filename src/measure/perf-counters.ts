@@ -9,6 +9,8 @@ import {
   PERF_TYPE_TRACEPOINT,
 } from '../uapi/perf.js';
 import { RUSAGE_THREAD, rusage } from '../uapi/resource.js';
+import { type RetryTracing, retryTracing, ThreadFaultRetries } from './fault-retries.js';
+import type { MappedRing } from './mapped-ring.js';
 import type { Measured } from './measured.js';
 import { openPerfEvent, readPerfEvent } from './perf-event.js';
 import {
@@ -27,6 +29,8 @@ export interface PerfEvents {
   readonly contextSwitches: Measured;
   /** How mmap_lock is traced as well, or why it is not. */
   readonly trace: LockTracing | string;
+  /** How faults that give up mmap_lock are counted, or why they are not. */
+  readonly retries: RetryTracing | string;
 }
 
 const MMAP_LOCK_TRACEPOINT = 'mmap_lock/mmap_lock_acquire_returned';
@@ -35,17 +39,24 @@ const NOT_ASKED_FOR = 'it was not asked for';
 /**
  * All events this host can count; none when they are not wanted.
  *
- * @param traceFaults mmap_lock is traced too, in threads that may see this many faults; null: it is not
+ * @param tracing what besides: waits for and holds of mmap_lock, and faults that give it up, in threads
+ * that may see so many faults
  */
-export function perfEvents(wanted: boolean, traceFaults: number | null = null): PerfEvents {
+export function perfEvents(
+  wanted: boolean,
+  tracing: { readonly locks?: boolean; readonly retries?: boolean; readonly faults: number } = {
+    faults: 0,
+  },
+): PerfEvents {
   if (!wanted) {
     const none = { value: null, why: NOT_ASKED_FOR };
-    return { mmapLock: none, contextSwitches: none, trace: NOT_ASKED_FOR };
+    return { mmapLock: none, contextSwitches: none, trace: NOT_ASKED_FOR, retries: NOT_ASKED_FOR };
   }
   return {
     mmapLock: tracepointId(MMAP_LOCK_TRACEPOINT),
     contextSwitches: { value: PERF_COUNT_SW_CONTEXT_SWITCHES },
-    trace: traceFaults === null ? NOT_ASKED_FOR : lockTracing(traceFaults),
+    trace: tracing.locks ? lockTracing(tracing.faults) : NOT_ASKED_FOR,
+    retries: tracing.retries ? retryTracing(tracing.faults) : NOT_ASKED_FOR,
   };
 }
 
@@ -74,6 +85,7 @@ export class ThreadPerfCounters implements Disposable {
   private readonly failed: Descriptor | string;
   private readonly contextSwitches: Descriptor | string;
   private readonly trace: ThreadLockTrace | string;
+  private readonly retries: ThreadFaultRetries | string;
   private pageFaultsBefore = 0;
 
   constructor(events: PerfEvents) {
@@ -86,7 +98,7 @@ export class ThreadPerfCounters implements Disposable {
             leader,
             ...(filter !== null && { filter }),
           });
-    const { contextSwitches, trace } = events;
+    const { contextSwitches, trace, retries } = events;
     this.mmapLock = locks(null, null);
     const leader = this.mmapLock;
     this.writes = typeof leader === 'string' ? leader : locks('write==1 && success==1', leader);
@@ -95,6 +107,7 @@ export class ThreadPerfCounters implements Disposable {
       typeof leader === 'string' || typeof trace === 'string'
         ? `${typeof trace === 'string' ? trace : leader}`
         : ThreadLockTrace.open(trace, leader);
+    this.retries = typeof retries === 'string' ? retries : ThreadFaultRetries.open(retries);
     this.contextSwitches =
       contextSwitches.value === null
         ? contextSwitches.why
@@ -104,20 +117,29 @@ export class ThreadPerfCounters implements Disposable {
   /** What is open until it is disposed of. */
   get descriptors(): number[] {
     const traced = typeof this.trace === 'string' ? [] : this.trace.descriptors;
-    return [...this.counters.map(({ fd }) => fd), ...traced];
+    const retries = typeof this.retries === 'string' ? [] : [this.retries.event.fd];
+    return [...this.counters.map(({ fd }) => fd), ...traced, ...retries];
   }
 
-  /** What is mapped until then; null if nothing is. */
-  get mapping(): ThreadLockTrace['mapping'] | null {
-    return typeof this.trace === 'string' ? null : this.trace.mapping;
+  /** What is mapped until then. */
+  get mappings(): MappedRing['extent'][] {
+    return [this.trace, this.retries].flatMap((traced) =>
+      typeof traced === 'string' ? [] : [traced.ring.extent],
+    );
   }
 
   start(): void {
     this.pageFaultsBefore = threadPageFaults();
     this.each(PERF_EVENT_IOC_ENABLE);
+    if (typeof this.retries !== 'string') {
+      this.retries.start();
+    }
   }
 
   stop(): PerfReadings {
+    if (typeof this.retries !== 'string') {
+      this.retries.stop();
+    }
     this.each(PERF_EVENT_IOC_DISABLE);
     return {
       pageFaults: threadPageFaults() - this.pageFaultsBefore,
@@ -126,6 +148,13 @@ export class ThreadPerfCounters implements Disposable {
       mmapLockFailed: readPerfEvent(this.failed),
       contextSwitches: readPerfEvent(this.contextSwitches),
     };
+  }
+
+  /** Page faults that gave up mmap_lock between `start` and `stop`. Likewise: */
+  faultRetries(): Measured {
+    return typeof this.retries === 'string'
+      ? { value: null, why: this.retries }
+      : this.retries.read();
   }
 
   /** What was traced between `start` and `stop`. Reading it takes a while, and memory. */
@@ -137,8 +166,10 @@ export class ThreadPerfCounters implements Disposable {
     for (const event of this.counters) {
       event.close();
     }
-    if (typeof this.trace !== 'string') {
-      this.trace[Symbol.dispose]();
+    for (const traced of [this.trace, this.retries]) {
+      if (typeof traced !== 'string') {
+        traced[Symbol.dispose]();
+      }
     }
   }
 

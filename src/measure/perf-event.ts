@@ -22,6 +22,8 @@ export interface PerfEventSpec {
   readonly filter?: string;
   /** PERF_SAMPLE_* bits of what is written to a ring at every event; it is only counted without. */
   readonly sampleType?: number;
+  /** With PERF_SAMPLE_CALLCHAIN: how many frames of the kernel at most; none of userspace. */
+  readonly kernelFrames?: number;
   /** Counts while this one does: they are started and stopped together. */
   readonly leader?: Descriptor | null;
 }
@@ -29,15 +31,16 @@ export interface PerfEventSpec {
 /** Opens it, not counting yet. A string says why that is not possible. */
 export function openPerfEvent(spec: PerfEventSpec): Descriptor | string {
   const { offset, size } = perf_event_attr;
-  const { disabled, use_clockid } = perf_event_attr_bit;
-  const { type, config, filter, sampleType = 0, leader = null } = spec;
+  const { disabled, exclude_callchain_user, use_clockid } = perf_event_attr_bit;
+  const { type, config, filter, sampleType = 0, kernelFrames = 0, leader = null } = spec;
   scratch.clear(0, size);
   scratch.u32[offset.type >> 2] = type;
   scratch.u32[offset.size >> 2] = size;
   scratch.setU64(offset.config, config);
   const flags = leader === null ? 1 << disabled : 0;
   // The scheduler's clock, the default, is one for each CPU. A group has one clock, counters included.
-  scratch.setU64(offset.flags, flags | (1 << use_clockid));
+  scratch.setU64(offset.flags, flags | (1 << use_clockid) | (1 << exclude_callchain_user));
+  scratch.u16[offset.sample_max_stack >> 1] = kernelFrames;
   scratch.s32[offset.clockid >> 2] = CLOCK_MONOTONIC;
   if (sampleType !== 0) {
     scratch.setU64(offset.sample_period, 1);

@@ -1,20 +1,16 @@
 import type { Descriptor } from '../ffi/descriptor.js';
 import { errnoName } from '../ffi/errors.js';
 import { errno, ioctl } from '../ffi/libc.js';
-import { Mapping } from '../ffi/mapping.js';
-import { viewOf } from '../ffi/view.js';
-import { MAP_SHARED, PROT_READ, PROT_WRITE } from '../uapi/mman.js';
 import {
   PERF_EVENT_IOC_SET_OUTPUT,
   PERF_SAMPLE_RAW,
   PERF_SAMPLE_TID,
   PERF_SAMPLE_TIME,
   PERF_TYPE_TRACEPOINT,
-  perf_event_mmap_page,
 } from '../uapi/perf.js';
 import { type LockFormats, type LockTrace, readLockTrace } from './lock-trace.js';
+import { MappedRing, ringBytesFor } from './mapped-ring.js';
 import { openPerfEvent, readPerfEvent } from './perf-event.js';
-import { PerfRing } from './perf-ring.js';
 import { type TracepointFormat, tracepointFormat } from './tracepoint-format.js';
 
 /** How a thread is to trace its locks; plain data, for workers. */
@@ -24,19 +20,11 @@ export interface LockTracing {
   readonly ringBytes: number;
 }
 
-/** Before the data: `perf_event_mmap_page`. */
-const FIRST_PAGE_BYTES = 4096;
-const LEAST_RING_BYTES = 2 ** 20;
-const MOST_RING_BYTES = 2 ** 26;
-/** A handler's fault takes up to three locks, each of three records of 64 bytes. */
+/** A fault takes up to four locks, each of three records of 64 bytes. */
 const BYTES_PER_FAULT = 1024;
 
 /**
  * Whether and how this host traces mmap_lock.
- *
- * A ring is read once its thread has ended: nobody has to wake up beside the guest for it, least of
- * all its vCPUs. So it holds the thread's whole run, as far as 64 MiB go (some 60,000 faults); what
- * does not fit is lost, and counted.
  *
  * @param faults that one thread may see
  */
@@ -56,8 +44,7 @@ export function lockTracing(faults: number): LockTracing | string {
   if (typeof released === 'string') {
     return released;
   }
-  const wanted = 2 ** Math.ceil(Math.log2(LEAST_RING_BYTES + faults * BYTES_PER_FAULT));
-  const ringBytes = Math.min(MOST_RING_BYTES, wanted);
+  const ringBytes = ringBytesFor(faults, BYTES_PER_FAULT);
   return { formats: { start, returned, released }, ringBytes };
 }
 
@@ -73,10 +60,10 @@ export type LockTraceReading =
 /** Traces the calling thread's locks into a ring of its own, while the counters it is grouped with count. */
 export class ThreadLockTrace implements Disposable {
   private readonly events: readonly Descriptor[];
-  private readonly ring: Mapping;
+  readonly ring: MappedRing;
   private readonly tracing: LockTracing;
 
-  private constructor(events: readonly Descriptor[], ring: Mapping, tracing: LockTracing) {
+  private constructor(events: readonly Descriptor[], ring: MappedRing, tracing: LockTracing) {
     this.events = events;
     this.ring = ring;
     this.tracing = tracing;
@@ -105,18 +92,15 @@ export class ThreadLockTrace implements Disposable {
       events.push(event);
     }
     const [owner, ...others] = events;
-    let ring: Mapping;
-    try {
-      const bytes = FIRST_PAGE_BYTES + tracing.ringBytes;
-      ring = Mapping.create(bytes, PROT_READ | PROT_WRITE, MAP_SHARED, owner!.fd);
-    } catch (error) {
-      return giveUp(`a perf ring of ${tracing.ringBytes} bytes could not be had: ${error}`);
+    const ring = MappedRing.of(owner!, tracing.ringBytes);
+    if (typeof ring === 'string') {
+      return giveUp(ring);
     }
     for (const event of others) {
       // Into one ring, or the order of events would be lost.
       if (ioctl(event.fd, PERF_EVENT_IOC_SET_OUTPUT, owner!.fd) < 0) {
         const why = `PERF_EVENT_IOC_SET_OUTPUT failed: ${errnoName(errno())}`;
-        ring.close();
+        ring[Symbol.dispose]();
         return giveUp(why);
       }
     }
@@ -126,12 +110,6 @@ export class ThreadLockTrace implements Disposable {
   /** What is open until it is disposed of. */
   get descriptors(): number[] {
     return this.events.map(({ fd }) => fd);
-  }
-
-  /** The ring, mapped until it is disposed of. */
-  get mapping(): { readonly address: number; readonly bytes: number } {
-    const { address, bytes } = this.ring;
-    return { address, bytes };
   }
 
   /** What has been traced; it must have been stopped. */
@@ -144,15 +122,7 @@ export class ThreadLockTrace implements Disposable {
       }
       counted += reading.value;
     }
-    const { offset } = perf_event_mmap_page;
-    const page = new Uint32Array(viewOf(this.ring.address, FIRST_PAGE_BYTES));
-    const position = (at: number): number => page[at >> 2]! + page[(at >> 2) + 1]! * 0x1_0000_0000;
-    const data = viewOf(
-      this.ring.address + position(offset.data_offset),
-      position(offset.data_size),
-    );
-    const ring = new PerfRing(data, position(offset.data_tail), position(offset.data_head));
-    const trace = readLockTrace(ring, this.tracing.formats);
+    const trace = readLockTrace(this.ring.read(), this.tracing.formats);
     return { ...trace, missing: counted - trace.records, why: null };
   }
 
@@ -160,6 +130,6 @@ export class ThreadLockTrace implements Disposable {
     for (const event of this.events) {
       event.close();
     }
-    this.ring.close();
+    this.ring[Symbol.dispose]();
   }
 }

@@ -30,6 +30,7 @@ export const PERF_COUNT_SW_CGROUP_SWITCHES = 11; // since 5.13 (mem)
 // perf_event_attr.sample_type: what a PERF_RECORD_SAMPLE holds, in this order
 export const PERF_SAMPLE_TID = 0x2; // 1U << 1: u32 pid, u32 tid
 export const PERF_SAMPLE_TIME = 0x4; // 1U << 2: u64 nanoseconds
+export const PERF_SAMPLE_CALLCHAIN = 0x20; // 1U << 5: u64 frames, then as many addresses
 export const PERF_SAMPLE_RAW = 0x400; // 1U << 10: u32 size, then the tracepoint's own fields
 
 // perf_event_header.type
@@ -102,6 +103,7 @@ export const perf_event_attr_bit = {
   enable_on_exec: 12,
   exclude_host: 19,
   exclude_guest: 20,
+  exclude_callchain_user: 22,
   use_clockid: 25,
 } as const;
 

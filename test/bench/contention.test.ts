@@ -14,7 +14,7 @@ import { PatternSource } from '../../src/source/pattern-source.js';
 import { cli } from '../support/cli.js';
 import { kvmSkip } from '../support/host.js';
 
-const { trace } = perfEvents(true, 0);
+const { trace } = perfEvents(true, { locks: true, faults: 0 });
 const skip = kvmSkip() || (typeof trace === 'string' && trace);
 t.setTimeout(120_000);
 

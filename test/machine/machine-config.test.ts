@@ -58,6 +58,7 @@ t.test('what is given is kept', async (t) => {
     onMemoryError: 'inject',
     countKernelEvents: true,
     traceLocks: true,
+    countFaultRetries: true,
   };
   t.strictSame(completeConfig(given), given);
 });

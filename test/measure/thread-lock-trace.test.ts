@@ -5,7 +5,7 @@ import { lockTracing, ThreadLockTrace } from '../../src/measure/thread-lock-trac
 import { rootSkip } from '../support/host.js';
 import { openDescriptors } from '../support/leaks.js';
 
-const events = perfEvents(true, 0);
+const events = perfEvents(true, { locks: true, faults: 0 });
 const skip = rootSkip() || (typeof events.trace === 'string' && events.trace);
 
 /** What the calling thread counts and traces of its locks. */

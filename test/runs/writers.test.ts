@@ -8,7 +8,7 @@ import { kvmSkip } from '../support/host.js';
 import { machineDescriptors, mappingsOf } from '../support/leaks.js';
 
 t.setTimeout(60_000);
-const { trace } = perfEvents(true, 0);
+const { trace } = perfEvents(true, { locks: true, faults: 0 });
 const skip = kvmSkip() || (typeof trace === 'string' && trace);
 const PAGES = 512;
 const options = {
