@@ -10,6 +10,7 @@
  * @packageDocumentation
  */
 export type { Bench, BenchOptions } from '../bench/scale/bench.js';
+export { type ContentionRun, contention } from '../bench/scale/contention.js';
 export { type DeliveryRow, deliveries, type LabelledRun } from '../bench/scale/deliveries.js';
 export { type OverheadRow, overhead, type Pair } from '../bench/scale/overhead.js';
 export { BENCHES } from '../bench/scale/registry.js';
@@ -48,6 +49,7 @@ export { type ProbeEntry, type ProbeResult, probeHost } from './machine/probe.js
 export { listRefusals, type Refusal, whyRefused } from './machine/refusals.js';
 export { runGuest } from './machine/run-guest.js';
 export type * from './machine/run-result.js';
+export type { Writers } from './machine/writers.js';
 export type { Percentiles } from './measure/histogram.js';
 export type { HostDescription } from './measure/host.js';
 export {
@@ -77,6 +79,13 @@ export type { HugetlbPool } from './memory/hugetlb-pool.js';
 export { findBacking } from './memory/open-backing.js';
 export { type Trap, trapMissing } from './memory/trap.js';
 export type { BenchResult } from './report/bench-result.js';
+export type {
+  CallLocks,
+  ContentionRow,
+  ContentionSummary,
+  LockShare,
+  ThreadShare,
+} from './report/contention-result.js';
 export { describeDiscardMatrix } from './report/matrix-report.js';
 export { describeRun } from './report/run-report.js';
 export type { SourceFault } from './source/faulty-source.js';

@@ -1,4 +1,5 @@
 import type { Bench } from './bench.js';
+import { contention } from './contention.js';
 import { deliveries } from './deliveries.js';
 import { overhead } from './overhead.js';
 import { soak } from './soak.js';
@@ -7,6 +8,7 @@ import { units } from './units.js';
 /** All benches, in the order of `faultline bench --list`. */
 export const BENCHES: readonly Bench[] = [
   deliveries as Bench,
+  contention as Bench,
   overhead as Bench,
   units as Bench,
   soak as Bench,

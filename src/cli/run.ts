@@ -11,6 +11,7 @@ import {
 } from '../machine/machine-config.js';
 import { COLLAPSE_POLICIES } from '../machine/refusals.js';
 import { runGuest } from '../machine/run-guest.js';
+import { DEFAULT_WRITES_PER_SECOND } from '../machine/writers.js';
 import { BACKING_KINDS } from '../memory/backing.js';
 import { formatSize } from '../memory/sizes.js';
 import { describeRun } from '../report/run-report.js';
@@ -29,6 +30,7 @@ import {
   parseSize,
   parseSource,
   parseWhole,
+  parseWriters,
 } from './option-values.js';
 
 export interface RunFlags {
@@ -42,6 +44,7 @@ export interface RunFlags {
   readonly collapse: NonNullable<RunOptions['collapse']>;
   readonly prefetch: NonNullable<RunOptions['prefetch']> | null;
   readonly discard: NonNullable<RunOptions['discard']> | null;
+  readonly writers: NonNullable<RunOptions['writers']> | null;
   readonly vcpus: number;
   readonly handlers?: number;
   readonly uffds: NonNullable<RunOptions['uffds']>;
@@ -126,6 +129,14 @@ export function runCommand(): Command {
         'discards pages at random meanwhile: none, background[:BYTES_PER_SECOND] (64M)',
       )
         .argParser(parseBackground)
+        .default(null, 'none'),
+    )
+    .addOption(
+      new Option(
+        '--writers <N[:RATE]>',
+        `threads that change the address space elsewhere meanwhile (mmap, mprotect, MADV_DONTNEED, munmap), and how often a second (${DEFAULT_WRITES_PER_SECOND})`,
+      )
+        .argParser(parseWriters)
         .default(null, 'none'),
     )
     .addOption(new Option('--vcpus <N>', '1 to 64').argParser(parseWhole).default(1))
@@ -222,6 +233,7 @@ export function optionsOf(image: string, flags: RunFlags): RunOptions {
     delivery: flags.delivery,
     strategy: flags.strategy,
     ...(flags.unit !== undefined && { unitBytes: flags.unit }),
+    writers: flags.writers,
     vcpus: flags.vcpus,
     ...(flags.handlers !== undefined && { handlers: flags.handlers }),
     uffds: flags.uffds,

@@ -1,10 +1,11 @@
-/** Entry of a worker thread that prefetches, discards or collapses while the guest runs. */
+/** Entry of a worker thread that does a chore while the guest runs: see {@link ChoreSpec}. */
 import { workerData } from 'node:worker_threads';
 import { counterRow } from '../measure/counters.js';
 import { createDiscard } from '../memory/discard.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import type { Trap } from '../memory/trap.js';
 import { openSource, type SourceSpec } from '../source/open-source.js';
+import { changeAddressSpace } from './address-space-writer.js';
 import {
   type ChoreEnd,
   type ChoreSpec,
@@ -14,6 +15,7 @@ import {
 } from './chores.js';
 import { UNTIMED } from './fault-timing.js';
 import { MEMORY_ERROR } from './outcome.js';
+import { Pace } from './pace.js';
 import { createResolver } from './resolver.js';
 import { runWorker, type WorkerData } from './run-worker.js';
 import { WorkerControl } from './worker-control.js';
@@ -36,6 +38,9 @@ const PREFETCH_BYTES = 65536;
 function prepare(): () => ChoreEnd {
   const { chore, memory, trap } = data;
   const control = new WorkerControl(data.control);
+  if (chore.kind === 'writer') {
+    return () => changeAddressSpace(control, new Pace(control, chore.perSecond));
+  }
   const counters = counterRow(data.counters, data.row);
   const resolver = createResolver({
     memory,

@@ -6,9 +6,10 @@ import { MISSING, PageStates } from '../memory/page-states.js';
 import { HUGE_PAGE_BYTES } from '../memory/sizes.js';
 import type { Trap } from '../memory/trap.js';
 import { INSTALLED, type Outcome } from './outcome.js';
+import { Pace } from './pace.js';
 import type { WorkerControl } from './worker-control.js';
 
-/** What a thread does to guest memory while the guest runs. */
+/** What a thread does while the guest runs, to its memory or beside it. */
 export type ChoreSpec =
   /** Brings missing units in, in the order of their addresses. */
   | { readonly kind: 'prefetch'; readonly bytesPerSecond: number | null }
@@ -20,12 +21,14 @@ export type ChoreSpec =
       readonly end: number;
     }
   /** Makes huge pages of blocks once they are complete. */
-  | { readonly kind: 'collapse' };
+  | { readonly kind: 'collapse' }
+  /** Changes the address space elsewhere, so often a second. */
+  | { readonly kind: 'writer'; readonly perSecond: number };
 
 export interface ChoreEnd {
   /** `done`: there was nothing more to do. */
   readonly reason: 'done' | 'stopped';
-  /** Units brought in or discarded, blocks collapsed. */
+  /** Units brought in or discarded, blocks collapsed, changes made. */
   readonly count: number;
   /** Calls that were made for it, those that failed included. */
   readonly calls: number;
@@ -34,25 +37,6 @@ export interface ChoreEnd {
 }
 
 const LOOK_MILLISECONDS = 5;
-
-/** Keeps to a rate: sleeps when it is ahead. */
-class Pace {
-  private readonly started = performance.now();
-  private bytes = 0;
-
-  constructor(
-    private readonly control: WorkerControl,
-    private readonly bytesPerSecond: number | null,
-  ) {}
-
-  spend(bytes: number): void {
-    if (this.bytesPerSecond !== null) {
-      this.bytes += bytes;
-      const due = (this.bytes / this.bytesPerSecond) * 1000;
-      this.control.sleep(due - (performance.now() - this.started));
-    }
-  }
-}
 
 export function prefetch(
   memory: GuestMemoryLayout,

@@ -51,7 +51,8 @@ function live<End>(
   (globalThis.gc as (options: object) => void)({ type: 'minor' });
   const collector = new GCProfiler();
   using perf = new ThreadPerfCounters(data.perf);
-  post({ type: 'ready', threadId: currentThreadId(), descriptors: perf.descriptors });
+  const { descriptors, mappings } = perf;
+  post({ type: 'ready', threadId: currentThreadId(), descriptors, mappings });
   control.waitForStart();
 
   const heapBytes = getHeapStatistics().used_heap_size;
@@ -63,5 +64,7 @@ function live<End>(
   const readings = perf.stop();
   const grownBytes = getHeapStatistics().used_heap_size - heapBytes;
   const heap = { collections: collector.stop().statistics.length, grownBytes };
-  post({ type: 'finished', end, perf: readings, heap, began, ended });
+  const lockTrace = perf.lockTrace();
+  const faultRetries = perf.faultRetries();
+  post({ type: 'finished', end, perf: readings, lockTrace, faultRetries, heap, began, ended });
 }

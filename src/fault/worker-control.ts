@@ -4,7 +4,9 @@
  * its thread id therefore stays valid for as long as the main thread may want to kick it.
  */
 import type { ErrorReport } from '../ffi/errors.js';
+import type { Measured } from '../measure/measured.js';
 import type { PerfReadings } from '../measure/perf-counters.js';
+import type { LockTraceReading } from '../measure/thread-lock-trace.js';
 
 const WAITING = 0;
 const RUNNING = 1;
@@ -61,6 +63,8 @@ export interface ReadyMessage {
   readonly threadId: number;
   /** Closed by the worker, unless it dies before it comes to that. */
   readonly descriptors: readonly number[];
+  /** Unmapped by the worker, unless likewise. */
+  readonly mappings: readonly { readonly address: number; readonly bytes: number }[];
 }
 
 export interface ConsoleMessage {
@@ -78,6 +82,8 @@ export interface FinishedMessage<End> {
   readonly type: 'finished';
   readonly end: End;
   readonly perf: PerfReadings;
+  readonly lockTrace: LockTraceReading;
+  readonly faultRetries: Measured;
   readonly heap: HeapUse;
   /** Nanoseconds of CLOCK_MONOTONIC, the same in every thread, around its loop. */
   readonly began: number;

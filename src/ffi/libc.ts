@@ -32,6 +32,9 @@ export const mmap = bind<
 export const munmap = bind<[address: number, bytes: number]>(
   'int munmap(uintptr_t address, size_t bytes)',
 );
+export const mprotect = bind<[address: number, bytes: number, prot: number]>(
+  'int mprotect(uintptr_t address, size_t bytes, int prot)',
+);
 export const madvise = bind<[address: number, bytes: number, advice: number]>(
   'int madvise(uintptr_t address, size_t bytes, int advice)',
 );

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import type { FinishedMessage } from '../fault/worker-control.js';
+import type { FinishedMessage, ReadyMessage } from '../fault/worker-control.js';
 
 /** One worker thread, as the main thread follows it. */
 export class CrewMember<End> {
@@ -12,6 +12,7 @@ export class CrewMember<End> {
   threadId = 0;
   /** What it has open. */
   descriptors: readonly number[] = [];
+  mappings: ReadyMessage['mappings'] = [];
   /** Set once its loop has ended. */
   finish: FinishedMessage<End> | null = null;
   /** It threw, and waits to be told to leave. */

@@ -11,7 +11,7 @@ import {
   type WorkerMessage,
 } from '../fault/worker-control.js';
 import { DefectError, type ErrorReport, reportOf } from '../ffi/errors.js';
-import { close } from '../ffi/libc.js';
+import { close, munmap } from '../ffi/libc.js';
 import { kickThread } from '../ffi/thread.js';
 import { RunPage } from '../kvm/run-page.js';
 import { COUNTER_ROW_BYTES } from '../measure/counters.js';
@@ -20,6 +20,7 @@ import { type PerfEvents, perfEvents } from '../measure/perf-counters.js';
 import { SharedSource } from '../source/shared-source.js';
 import { ConsoleFlow } from '../vcpu/console-flow.js';
 import type { VcpuWorkerData, VcpuWorkerEnd } from '../vcpu/vcpu-worker.js';
+import { choresOf } from './chores-of.js';
 import { CrewMember } from './crew-member.js';
 import type { Machine } from './machine.js';
 import { checkThreadRoom, noThread } from './thread-room.js';
@@ -131,7 +132,7 @@ export class Crew {
     this.chores = specs.map((chore, index) => {
       const data: ChoreWorkerData = {
         ...shared,
-        perf: perfEvents(false),
+        perf: chore.kind === 'writer' ? perf : perfEvents(false),
         chore,
         trap: machine.trap,
         row: config.vcpus + handlerCount + index,
@@ -288,6 +289,7 @@ export class Crew {
         case 'ready':
           member.threadId = message.threadId;
           member.descriptors = message.descriptors;
+          member.mappings = message.mappings;
           break;
         case 'console':
           void this.passOn(message.text, member.index);
@@ -313,6 +315,9 @@ export class Crew {
         // It was terminated, and has closed nothing.
         for (const fd of member.descriptors) {
           close(fd);
+        }
+        for (const { address, bytes } of member.mappings) {
+          munmap(address, bytes);
         }
       }
       if (member.finish === null && !this.control.stopping) {
@@ -345,21 +350,6 @@ export class Crew {
       await once(this.changes, 'change');
     }
   }
-}
-
-/** What is to be done in the background of a machine's run. */
-export function choresOf({ config, workload }: Machine): ChoreSpec[] {
-  const specs: ChoreSpec[] = [];
-  if (config.prefetch !== null) {
-    specs.push({ kind: 'prefetch', ...config.prefetch });
-  }
-  if (config.discard !== null && workload.discardable !== null) {
-    specs.push({ kind: 'discard', ...config.discard, ...workload.discardable });
-  }
-  if (config.collapse === 'complete') {
-    specs.push({ kind: 'collapse' });
-  }
-  return specs;
 }
 
 function endedWell({ vcpu }: VcpuWorkerEnd): boolean {

@@ -11,6 +11,7 @@ import { type ContentsSpec, DEFAULT_SEED } from '../source/open-source.js';
 import { DELIVERY_NAMES, type DeliveryName } from './delivery.js';
 import { MAX_MEMORY_BYTES, MIN_MEMORY_BYTES } from './guest-physical-map.js';
 import { COLLAPSE_POLICIES, type CollapsePolicy, whyRefused } from './refusals.js';
+import { checkWriters, type Writers } from './writers.js';
 
 /** CPUs that threads are pinned to: thread k of a kind to entry k, modulo the length. */
 export interface Pin {
@@ -48,6 +49,8 @@ export interface RunOptions {
   readonly prefetch?: Background | null;
   /** Discards units at random places while the guest runs: for a guest that writes nothing. */
   readonly discard?: Background | null;
+  /** Default null: none. */
+  readonly writers?: Writers | null;
   /** 1 to 64. Default 1. */
   readonly vcpus?: number;
   /** Handler threads, for delivery `handler`: 1 to 64. Default 1. */
@@ -82,6 +85,16 @@ export interface RunOptions {
    * costs several microseconds a fault where threads switch. Default true.
    */
   readonly countKernelEvents?: boolean;
+  /**
+   * Whether the waits and holds of mmap_lock are traced in the threads of the run, and kernel events
+   * counted besides: it slows every lock down by a microsecond or more. Default false.
+   */
+  readonly traceLocks?: boolean;
+  /**
+   * Whether page faults that give up mmap_lock and are begun again are counted, and kernel events
+   * besides: it looks at the kernel's stack at every release. Default false.
+   */
+  readonly countFaultRetries?: boolean;
   /** Ends the run early: vCPUs are stopped, the result says `interrupted`. */
   readonly signal?: AbortSignal;
   /**
@@ -113,6 +126,7 @@ export interface MachineConfig {
   readonly collapse: CollapsePolicy;
   readonly prefetch: Background | null;
   readonly discard: Background | null;
+  readonly writers: Writers | null;
   readonly vcpus: number;
   readonly handlers: number;
   readonly uffds: 'one' | 'per-vcpu';
@@ -126,6 +140,8 @@ export interface MachineConfig {
   readonly params: Readonly<Record<string, string>>;
   readonly timeoutSeconds: number;
   readonly countKernelEvents: boolean;
+  readonly traceLocks: boolean;
+  readonly countFaultRetries: boolean;
 }
 
 /**
@@ -204,6 +220,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
       `${refusal.flag} cannot be used as given with --backing ${backing.name}${delivery === 'auto' ? '' : ` and --delivery ${delivery}`}: ${refusal.reason}`,
     );
   }
+  const { traceLocks = false, countFaultRetries = false } = options;
   const pin = options.pin ?? {};
   for (const cpu of [...(pin.vcpu ?? []), ...(pin.handler ?? [])]) {
     if (!Number.isInteger(cpu) || cpu < 0 || cpu >= cpus().length) {
@@ -228,6 +245,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
     collapse,
     prefetch,
     discard,
+    writers: checkWriters(options.writers ?? null),
     vcpus: within('--vcpus', options.vcpus ?? 1, MAX_VCPUS),
     handlers: within('--handlers', options.handlers ?? 1, MAX_HANDLERS),
     uffds: oneOf('--uffds', options.uffds ?? 'one', UFFD_SPLITS),
@@ -244,7 +262,9 @@ export function completeConfig(options: RunOptions): MachineConfig {
     pin,
     params: options.params ?? {},
     timeoutSeconds,
-    countKernelEvents: options.countKernelEvents ?? true,
+    countKernelEvents: (options.countKernelEvents ?? true) || traceLocks || countFaultRetries,
+    traceLocks,
+    countFaultRetries,
   };
 }
 

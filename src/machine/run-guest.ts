@@ -42,7 +42,11 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     ? await fillMissing(machine.memory, machine.installer, cut.goOn)
     : null;
   const account = new MemoryAccount(machine);
-  const events = perfEvents(config.countKernelEvents);
+  const events = perfEvents(config.countKernelEvents, {
+    locks: config.traceLocks,
+    retries: config.countFaultRetries,
+    faults: config.memoryBytes / config.unitBytes,
+  });
   const crew = new Crew(machine, events, (text, vcpu) =>
     callbacks.wait(() => options.onConsole?.(text, vcpu)),
   );

@@ -80,12 +80,12 @@ export interface MemoryErrorResult {
   readonly injected: boolean;
 }
 
-/** A thread that prefetched, discarded or collapsed. */
+/** A thread that prefetched, discarded, collapsed or changed the address space elsewhere. */
 export interface ChoreResult {
   readonly chore: string;
   /** `done`: nothing was left to do. `stopped`: the guest had ended. */
   readonly end: 'done' | 'stopped';
-  /** Fault units brought in or discarded, blocks collapsed. */
+  /** Fault units brought in or discarded, blocks collapsed, changes of the address space. */
   readonly count: number;
   /** Calls made for it. */
   readonly calls: number;
@@ -96,6 +96,36 @@ export interface HandlerResult {
   readonly faults: number;
   readonly contextSwitches: number | null;
   readonly heap: HeapUse;
+}
+
+/** mmap_lock taken in one mode by threads of one kind, while the guest ran. */
+export interface LockFigures {
+  /**
+   * Successful ones. munmap takes it for write and downgrades it, which the kernel's tracepoint
+   * shows as one more for read.
+   */
+  readonly acquisitions: number;
+  /** Sums over the threads: from asking for it to having it, from having it to releasing it. */
+  readonly waitMicroseconds: number | null;
+  readonly holdMicroseconds: number | null;
+  /** How often it was waited for longer than 10 µs: a lock that is free takes about one, traced. */
+  readonly longWaits: number | null;
+  /** Acquisitions in the trace: as many as were counted. These four are null where it was not traced. */
+  readonly traced: number | null;
+}
+
+export interface ThreadLocks {
+  readonly threads: 'vcpus' | 'handlers' | 'writers';
+  readonly read: LockFigures;
+  readonly write: LockFigures;
+  /** Trylocks that did not get it. */
+  readonly failed: number;
+  /** Of the trace, null where there is none: events of mmap_lock that did not fit into its ring. */
+  readonly lost: number | null;
+  /** Events that do not follow from those before. */
+  readonly unmatched: number | null;
+  /** Acquisitions of other address spaces; in `acquisitions` all the same, but not in `traced`. */
+  readonly foreign: number | null;
 }
 
 /** The JSON of a run: schema `faultline.run/1`. */
@@ -166,7 +196,14 @@ export interface RunResult {
   /** Faults in userspace: from the return of KVM_RUN (or of read) to the page being mapped. */
   readonly resolveMicroseconds: Percentiles | null;
   readonly perFault: PerFault;
-  /** Why figures of `perFault` are null. */
+  /** By kind of thread; null where mmap_lock was not counted. */
+  readonly locks: readonly ThreadLocks[] | null;
+  /**
+   * Page faults in vCPU and handler threads that gave up mmap_lock and were begun again; null where
+   * they were not counted.
+   */
+  readonly pageFaultRetries: number | null;
+  /** Why figures of `perFault` are null, or the trace or the retries are. */
   readonly notMeasured: Readonly<Record<string, string>>;
   /** From building the machine to the end of verification. */
   /** The threads of vCPUs, handlers and chores; null where not all of them came to be ready. */

@@ -20,6 +20,7 @@ import { openAccess } from '../memory/guest-access.js';
 import type { Judgement } from './bundled-guests.js';
 import type { Crew } from './crew.js';
 import type { ReportedBy } from './delivery.js';
+import { locksOf } from './lock-account.js';
 import type { Machine } from './machine.js';
 import type { HandlerResult, PerFault, RunResult, VcpuResult } from './run-result.js';
 
@@ -30,6 +31,8 @@ type Figures = Pick<
   | 'firstInstructionMicroseconds'
   | 'resolveMicroseconds'
   | 'perFault'
+  | 'locks'
+  | 'pageFaultRetries'
   | 'notMeasured'
   | 'guestSeconds'
   | 'pagesPerSecond'
@@ -76,6 +79,14 @@ export function summarize(
   const ended = Math.max(...crew.vcpuFinishes.map((finish) => finish.ended));
   const guestSeconds = complete ? (ended - began) / 1e9 : null;
   const { perFault, notMeasured } = costs(machine, crew, rows, count);
+  const { locks, why } = locksOf(crew);
+  if (why !== null && machine.config.traceLocks) {
+    notMeasured.locks = why;
+  }
+  const retries = sumMeasured(finishes.map(({ faultRetries }) => faultRetries));
+  if (retries.value === null && machine.config.countFaultRetries) {
+    notMeasured.pageFaultRetries = retries.why;
+  }
   return {
     faults: { count, neighbours: total('neighbours'), outcomes },
     ...(complete
@@ -83,6 +94,8 @@ export function summarize(
       : UNTIMED),
     resolveMicroseconds: percentilesOf(mergeThreads(crew, 'resolve'), null, 1 / 1000),
     perFault,
+    locks,
+    pageFaultRetries: retries.value,
     notMeasured,
     guestSeconds,
     pagesPerSecond:

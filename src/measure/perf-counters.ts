@@ -1,22 +1,24 @@
-import { readFileSync } from 'node:fs';
-import { constants } from 'node:os';
 import { Descriptor } from '../ffi/descriptor.js';
-import { errnoName } from '../ffi/errors.js';
-import { errno, getrusage, ioctl, read, syscall } from '../ffi/libc.js';
+import { getrusage, ioctl } from '../ffi/libc.js';
 import { scratch } from '../ffi/scratch.js';
 import {
   PERF_COUNT_SW_CONTEXT_SWITCHES,
   PERF_EVENT_IOC_DISABLE,
   PERF_EVENT_IOC_ENABLE,
-  PERF_FLAG_FD_CLOEXEC,
   PERF_TYPE_SOFTWARE,
   PERF_TYPE_TRACEPOINT,
-  perf_event_attr,
-  perf_event_attr_bit,
 } from '../uapi/perf.js';
 import { RUSAGE_THREAD, rusage } from '../uapi/resource.js';
-import { SYS_perf_event_open } from '../uapi/syscall.js';
+import { type RetryTracing, retryTracing, ThreadFaultRetries } from './fault-retries.js';
+import type { MappedRing } from './mapped-ring.js';
 import type { Measured } from './measured.js';
+import { openPerfEvent, readPerfEvent } from './perf-event.js';
+import {
+  type LockTraceReading,
+  type LockTracing,
+  lockTracing,
+  ThreadLockTrace,
+} from './thread-lock-trace.js';
 import { tracepointId } from './tracefs.js';
 
 /** What is counted per thread: each event's `perf_event_attr.config`, or why it is not counted. */
@@ -25,19 +27,36 @@ export interface PerfEvents {
   readonly mmapLock: Measured;
   /** PERF_COUNT_SW_CONTEXT_SWITCHES. */
   readonly contextSwitches: Measured;
+  /** How mmap_lock is traced as well, or why it is not. */
+  readonly trace: LockTracing | string;
+  /** How faults that give up mmap_lock are counted, or why they are not. */
+  readonly retries: RetryTracing | string;
 }
 
 const MMAP_LOCK_TRACEPOINT = 'mmap_lock/mmap_lock_acquire_returned';
+const NOT_ASKED_FOR = 'it was not asked for';
 
-/** All events this host can count; none when they are not wanted. */
-export function perfEvents(wanted: boolean): PerfEvents {
+/**
+ * All events this host can count; none when they are not wanted.
+ *
+ * @param tracing what besides: waits for and holds of mmap_lock, and faults that give it up, in threads
+ * that may see so many faults
+ */
+export function perfEvents(
+  wanted: boolean,
+  tracing: { readonly locks?: boolean; readonly retries?: boolean; readonly faults: number } = {
+    faults: 0,
+  },
+): PerfEvents {
   if (!wanted) {
-    const none = { value: null, why: 'it was not asked for' };
-    return { mmapLock: none, contextSwitches: none };
+    const none = { value: null, why: NOT_ASKED_FOR };
+    return { mmapLock: none, contextSwitches: none, trace: NOT_ASKED_FOR, retries: NOT_ASKED_FOR };
   }
   return {
     mmapLock: tracepointId(MMAP_LOCK_TRACEPOINT),
     contextSwitches: { value: PERF_COUNT_SW_CONTEXT_SWITCHES },
+    trace: tracing.locks ? lockTracing(tracing.faults) : NOT_ASKED_FOR,
+    retries: tracing.retries ? retryTracing(tracing.faults) : NOT_ASKED_FOR,
   };
 }
 
@@ -47,48 +66,118 @@ export interface PerfReadings {
    * (ru_minflt and ru_majflt; perf's own page-fault event leaves KVM's out).
    */
   readonly pageFaults: number;
+  /** In both modes, trylocks that failed included. */
   readonly mmapLockAcquisitions: Measured;
+  /** Of them, those for write. */
+  readonly mmapLockWrites: Measured;
+  /** Of them, trylocks that failed. */
+  readonly mmapLockFailed: Measured;
   readonly contextSwitches: Measured;
 }
 
-/** Counts kernel events of the calling thread, between `start` and `stop`. */
+/**
+ * Counts kernel events of the calling thread, between `start` and `stop`. What counts and traces
+ * mmap_lock starts and stops at once, as one group, so that counts and trace must agree.
+ */
 export class ThreadPerfCounters implements Disposable {
   private readonly mmapLock: Descriptor | string;
+  private readonly writes: Descriptor | string;
+  private readonly failed: Descriptor | string;
   private readonly contextSwitches: Descriptor | string;
+  private readonly trace: ThreadLockTrace | string;
+  private readonly retries: ThreadFaultRetries | string;
   private pageFaultsBefore = 0;
 
   constructor(events: PerfEvents) {
-    this.mmapLock = openEvent(PERF_TYPE_TRACEPOINT, events.mmapLock);
-    this.contextSwitches = openEvent(PERF_TYPE_SOFTWARE, events.contextSwitches);
+    const locks = (filter: string | null, leader: Descriptor | null): Descriptor | string =>
+      events.mmapLock.value === null
+        ? events.mmapLock.why
+        : openPerfEvent({
+            type: PERF_TYPE_TRACEPOINT,
+            config: events.mmapLock.value,
+            leader,
+            ...(filter !== null && { filter }),
+          });
+    const { contextSwitches, trace, retries } = events;
+    this.mmapLock = locks(null, null);
+    const leader = this.mmapLock;
+    this.writes = typeof leader === 'string' ? leader : locks('write==1 && success==1', leader);
+    this.failed = typeof leader === 'string' ? leader : locks('success==0', leader);
+    this.trace =
+      typeof leader === 'string' || typeof trace === 'string'
+        ? `${typeof trace === 'string' ? trace : leader}`
+        : ThreadLockTrace.open(trace, leader);
+    this.retries = typeof retries === 'string' ? retries : ThreadFaultRetries.open(retries);
+    this.contextSwitches =
+      contextSwitches.value === null
+        ? contextSwitches.why
+        : openPerfEvent({ type: PERF_TYPE_SOFTWARE, config: contextSwitches.value });
   }
 
   /** What is open until it is disposed of. */
   get descriptors(): number[] {
-    return [this.mmapLock, this.contextSwitches].flatMap((event) =>
-      event instanceof Descriptor ? [event.fd] : [],
+    const traced = typeof this.trace === 'string' ? [] : this.trace.descriptors;
+    const retries = typeof this.retries === 'string' ? [] : [this.retries.event.fd];
+    return [...this.counters.map(({ fd }) => fd), ...traced, ...retries];
+  }
+
+  /** What is mapped until then. */
+  get mappings(): MappedRing['extent'][] {
+    return [this.trace, this.retries].flatMap((traced) =>
+      typeof traced === 'string' ? [] : [traced.ring.extent],
     );
   }
 
   start(): void {
     this.pageFaultsBefore = threadPageFaults();
     this.each(PERF_EVENT_IOC_ENABLE);
+    if (typeof this.retries !== 'string') {
+      this.retries.start();
+    }
   }
 
   stop(): PerfReadings {
+    if (typeof this.retries !== 'string') {
+      this.retries.stop();
+    }
     this.each(PERF_EVENT_IOC_DISABLE);
     return {
       pageFaults: threadPageFaults() - this.pageFaultsBefore,
-      mmapLockAcquisitions: readEvent(this.mmapLock),
-      contextSwitches: readEvent(this.contextSwitches),
+      mmapLockAcquisitions: readPerfEvent(this.mmapLock),
+      mmapLockWrites: readPerfEvent(this.writes),
+      mmapLockFailed: readPerfEvent(this.failed),
+      contextSwitches: readPerfEvent(this.contextSwitches),
     };
   }
 
+  /** Page faults that gave up mmap_lock between `start` and `stop`. Likewise: */
+  faultRetries(): Measured {
+    return typeof this.retries === 'string'
+      ? { value: null, why: this.retries }
+      : this.retries.read();
+  }
+
+  /** What was traced between `start` and `stop`. Reading it takes a while, and memory. */
+  lockTrace(): LockTraceReading {
+    return typeof this.trace === 'string' ? { why: this.trace } : this.trace.read();
+  }
+
   [Symbol.dispose](): void {
-    for (const event of [this.mmapLock, this.contextSwitches]) {
-      if (event instanceof Descriptor) {
-        event.close();
+    for (const event of this.counters) {
+      event.close();
+    }
+    for (const traced of [this.trace, this.retries]) {
+      if (typeof traced !== 'string') {
+        traced[Symbol.dispose]();
       }
     }
+  }
+
+  /** Those that are open; the others of a group follow their leader. */
+  private get counters(): readonly Descriptor[] {
+    return [this.mmapLock, this.writes, this.failed, this.contextSwitches].filter(
+      (event) => event instanceof Descriptor,
+    );
   }
 
   private each(request: number): void {
@@ -103,36 +192,4 @@ export class ThreadPerfCounters implements Disposable {
 function threadPageFaults(): number {
   getrusage(RUSAGE_THREAD, scratch.address);
   return scratch.getU64(rusage.offset.ru_minflt) + scratch.getU64(rusage.offset.ru_majflt);
-}
-
-function openEvent(type: number, event: Measured): Descriptor | string {
-  if (event.value === null) {
-    return event.why;
-  }
-  const { offset, size } = perf_event_attr;
-  scratch.clear(0, size);
-  scratch.u32[offset.type >> 2] = type;
-  scratch.u32[offset.size >> 2] = size;
-  scratch.setU64(offset.config, event.value);
-  scratch.setU64(offset.flags, 1 << perf_event_attr_bit.disabled);
-  const fd = syscall(SYS_perf_event_open, scratch.address, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
-  return fd >= 0 ? new Descriptor(fd) : refusal(errno());
-}
-
-function readEvent(event: Descriptor | string): Measured {
-  if (typeof event === 'string') {
-    return { value: null, why: event };
-  }
-  return read(event.fd, scratch.address, 8) === 8
-    ? { value: scratch.getU64(0) }
-    : { value: null, why: `a perf counter could not be read: ${errnoName(errno())}` };
-}
-
-function refusal(error: number): string {
-  const { EACCES, EPERM } = constants.errno;
-  if (error === EACCES || error === EPERM) {
-    const level = readFileSync('/proc/sys/kernel/perf_event_paranoid', 'utf8').trim();
-    return `perf_event_open is not permitted: run as root, or lower kernel.perf_event_paranoid (now ${level})`;
-  }
-  return `perf_event_open failed: ${errnoName(error)}`;
 }

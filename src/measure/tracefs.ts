@@ -8,34 +8,47 @@ import type { Measured } from './measured.js';
 /** Where tracefs is usually mounted. */
 const MOUNTED = ['/sys/kernel/tracing', '/sys/kernel/debug/tracing'];
 
+/** A file of a tracepoint, or why it cannot be read. */
+export type TracepointFile =
+  | { readonly text: string }
+  | { readonly text: null; readonly why: string };
+
 /**
- * The id of a tracepoint, which perf_event_open wants as `config`. Where tracefs is not mounted it
- * is mounted on nothing at all: fsmount(2) gives a descriptor of a mount that has no path, so no
- * other process sees it and nothing is left behind, however we end.
+ * The id of a tracepoint, which perf_event_open wants as `config`.
  *
  * @param name as `system/event`
  */
 export function tracepointId(name: string): Measured {
+  const id = readTracepoint(name, 'id');
+  return id.text === null ? { value: null, why: id.why } : { value: Number(id.text) };
+}
+
+/**
+ * Reads a file of a tracepoint. Where tracefs is not mounted it is mounted on nothing at all:
+ * fsmount(2) gives a descriptor of a mount that has no path, so no other process sees it and nothing
+ * is left behind, however we end.
+ *
+ * @param name as `system/event`
+ */
+export function readTracepoint(name: string, file: 'id' | 'format'): TracepointFile {
   for (const directory of MOUNTED) {
-    const id = readId(`${directory}/events/${name}/id`);
-    if (id !== null) {
-      return { value: id };
+    const text = readText(`${directory}/events/${name}/${file}`);
+    if (text !== null) {
+      return { text };
     }
   }
   const mount = detachedTracefs();
   if (typeof mount === 'string') {
-    return { value: null, why: mount };
+    return { text: null, why: mount };
   }
   using descriptor = mount;
-  const id = readId(`/proc/self/fd/${descriptor.fd}/events/${name}/id`);
-  return id === null
-    ? { value: null, why: `this kernel has no tracepoint ${name}` }
-    : { value: id };
+  const text = readText(`/proc/self/fd/${descriptor.fd}/events/${name}/${file}`);
+  return text === null ? { text: null, why: `this kernel has no tracepoint ${name}` } : { text };
 }
 
-function readId(path: string): number | null {
+function readText(path: string): string | null {
   try {
-    return Number(readFileSync(path, 'utf8'));
+    return readFileSync(path, 'utf8');
   } catch {
     return null; // not mounted here, or no such tracepoint: the caller tells which
   }

@@ -1,4 +1,5 @@
 import type { DeliveryName } from '../machine/delivery.js';
+import type { VmaLockStatistics } from '../measure/vma-lock-statistics.js';
 import type { BackingName } from '../memory/backing.js';
 import type { Figure } from './bench-result.js';
 
@@ -9,6 +10,8 @@ export interface LockShare {
   readonly waitMicroseconds: Figure | null;
   /** From having it to releasing it. */
   readonly holdMicroseconds: Figure | null;
+  /** How often, per fault, it was waited for longer than 10 µs. */
+  readonly longWaits?: Figure | null;
 }
 
 /** Threads of a kind. */
@@ -65,6 +68,10 @@ export interface ContentionSummary {
   readonly calls: readonly CallLocks[];
   /** What this host does not give, and why. */
   readonly notMeasured: Readonly<Record<string, string>>;
+  /** What tracing makes of a lock that nobody else wants; null where it cannot be traced. */
+  readonly uncontendedWaitMicroseconds?: number | null;
+  /** Faults that did with the lock of one VMA, and that did not, while the guests ran; of the whole host. */
+  readonly vmaLocks?: VmaLockStatistics | null;
   readonly repeat: number;
   readonly warmUps: number;
 }

@@ -13,6 +13,7 @@ const DONE: Readonly<Record<string, string>> = {
   prefetch: 'units brought in',
   discard: 'units discarded',
   collapse: 'blocks collapsed',
+  writer: 'changes of the address space',
 };
 
 /** Memory errors that are listed; the JSON has more. */

@@ -1,5 +1,5 @@
-/** include/uapi/linux/perf_event.h, as far as counting needs it. */
-import { s32, struct, u16, u32, u64 } from '../ffi/layout.js';
+/** include/uapi/linux/perf_event.h, as far as counting and tracing need it. */
+import { array, s32, struct, u8, u16, u32, u64 } from '../ffi/layout.js';
 
 // perf_event_attr.type
 export const PERF_TYPE_HARDWARE = 0;
@@ -26,6 +26,17 @@ export const PERF_COUNT_SW_EMULATION_FAULTS = 8;
 export const PERF_COUNT_SW_DUMMY = 9;
 export const PERF_COUNT_SW_BPF_OUTPUT = 10;
 export const PERF_COUNT_SW_CGROUP_SWITCHES = 11; // since 5.13 (mem)
+
+// perf_event_attr.sample_type: what a PERF_RECORD_SAMPLE holds, in this order
+export const PERF_SAMPLE_TID = 0x2; // 1U << 1: u32 pid, u32 tid
+export const PERF_SAMPLE_TIME = 0x4; // 1U << 2: u64 nanoseconds
+export const PERF_SAMPLE_CALLCHAIN = 0x20; // 1U << 5: u64 frames, then as many addresses
+export const PERF_SAMPLE_RAW = 0x400; // 1U << 10: u32 size, then the tracepoint's own fields
+
+// perf_event_header.type
+export const PERF_RECORD_LOST = 2; // u64 id, u64 lost
+export const PERF_RECORD_SAMPLE = 9;
+export const PERF_RECORD_LOST_SAMPLES = 13; // u64 lost
 
 // perf_event_attr.read_format
 export const PERF_FORMAT_TOTAL_TIME_ENABLED = 0x1; // 1U << 0
@@ -92,4 +103,43 @@ export const perf_event_attr_bit = {
   enable_on_exec: 12,
   exclude_host: 19,
   exclude_guest: 20,
+  exclude_callchain_user: 22,
+  use_clockid: 25,
 } as const;
+
+/** The first page of a mapped ring; its data begins `data_offset` bytes behind it. */
+export const perf_event_mmap_page = struct({
+  version: u32,
+  compat_version: u32,
+  lock: u32,
+  index: u32,
+  offset: u64,
+  time_enabled: u64,
+  time_running: u64,
+  capabilities: u64,
+  pmc_width: u16,
+  time_shift: u16,
+  time_mult: u32,
+  time_offset: u64,
+  time_zero: u64,
+  size: u32,
+  __reserved_1: u32,
+  time_cycles: u64, // since 5.12 (mem)
+  time_mask: u64, // since 5.12 (mem)
+  __reserved: array(u8, 116 * 8),
+  data_head: u64, // where the kernel writes next, ever growing
+  data_tail: u64, // up to where we have read
+  data_offset: u64, // since 4.1
+  data_size: u64, // since 4.1
+  aux_head: u64,
+  aux_tail: u64,
+  aux_offset: u64,
+  aux_size: u64,
+});
+
+/** In front of every record of a ring, at a multiple of 8. */
+export const perf_event_header = struct({
+  type: u32,
+  misc: u16,
+  size: u16, // of the record, this header included
+});

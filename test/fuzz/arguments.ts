@@ -46,6 +46,7 @@ const VALUES: Readonly<Record<string, readonly string[]>> = {
   '--collapse': ['never', 'complete', 'end', 'valueOf'],
   '--prefetch': ['none', 'background', 'background:1M', 'background:', 'background:0'],
   '--discard': ['none', 'background', 'background:1M', 'background:-1', 'background:0'],
+  '--writers': [...NUMBERS, '0', '1:1000', '2:0', '1:-1', ':', '1:'],
   '--vcpus': NUMBERS,
   '--handlers': NUMBERS,
   '--source': ['zero', 'pattern', 'pattern:1', 'pattern:4294967295', 'pattern:4294967296'],

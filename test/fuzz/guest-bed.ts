@@ -52,6 +52,8 @@ const NOT_COUNTED = { value: null, why: 'not counted here' } as const;
 const NO_READINGS: PerfReadings = {
   pageFaults: 0,
   mmapLockAcquisitions: NOT_COUNTED,
+  mmapLockWrites: NOT_COUNTED,
+  mmapLockFailed: NOT_COUNTED,
   contextSwitches: NOT_COUNTED,
 };
 

@@ -43,6 +43,7 @@ t.test('what is given is kept', async (t) => {
     collapse: 'complete',
     prefetch: { bytesPerSecond: null },
     discard: { bytesPerSecond: 4096 },
+    writers: { threads: 64, perSecond: 0.5 },
     vcpus: 64,
     handlers: 64,
     uffds: 'per-vcpu',
@@ -55,7 +56,9 @@ t.test('what is given is kept', async (t) => {
     timeoutSeconds: 0.5,
     poison: [0x300000],
     onMemoryError: 'inject',
-    countKernelEvents: false,
+    countKernelEvents: true,
+    traceLocks: true,
+    countFaultRetries: true,
   };
   t.strictSame(completeConfig(given), given);
 });
@@ -70,6 +73,18 @@ for (const [flag, name, values] of [
   ['--handlers', 'handlers', [0, 65, 1.5, -1, Number.NaN]],
   ['--poison', 'poison', [[-1], [256 * MIB], [0.5], [0x300000, Number.NaN]]],
   ['--uffds', 'uffds', ['', 'two']],
+  [
+    '--writers',
+    'writers',
+    [
+      { threads: 65, perSecond: 1 },
+      { threads: -1, perSecond: 1 },
+      { threads: 0.5, perSecond: 1 },
+      { threads: 1, perSecond: 0 },
+      { threads: 1, perSecond: 1e7 },
+      { threads: 1, perSecond: Number.NaN },
+    ],
+  ],
   ['--on-memory-error', 'onMemoryError', ['', 'ignore']],
   ['--pin', 'pin', [{ vcpu: [-1] }, { vcpu: [0, 1024] }, { handler: [0.5] }]],
   ['--source-retries', 'sourceRetries', [-1, 0.5, 1001, Number.NaN]],

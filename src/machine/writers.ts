@@ -1,0 +1,35 @@
+import { UsageError } from '../ffi/errors.js';
+
+/** Threads that change the address space elsewhere while the guest runs. */
+export interface Writers {
+  /** 1 to 64. */
+  readonly threads: number;
+  /** mmap, munmap, mprotect and MADV_DONTNEED that each of them makes, one after another. */
+  readonly perSecond: number;
+}
+
+export const MAX_WRITERS = 64;
+export const DEFAULT_WRITES_PER_SECOND = 1000;
+/** Above what a thread can make. */
+const MOST_WRITES_PER_SECOND = 1e6;
+
+/**
+ * Null where there are none.
+ *
+ * @throws UsageError for what cannot be meant
+ */
+export function checkWriters(writers: Writers | null): Writers | null {
+  if (writers === null || writers.threads === 0) {
+    return null;
+  }
+  const { threads, perSecond } = writers;
+  if (!Number.isInteger(threads) || threads < 1 || threads > MAX_WRITERS) {
+    throw new UsageError(`--writers ${threads} is not a whole number from 0 to ${MAX_WRITERS}`);
+  }
+  if (!(perSecond > 0 && perSecond <= MOST_WRITES_PER_SECOND)) {
+    throw new UsageError(
+      `--writers ${threads}:${perSecond} is not a rate above 0 and up to ${MOST_WRITES_PER_SECOND} a second`,
+    );
+  }
+  return { threads, perSecond };
+}
