@@ -3,10 +3,12 @@ import { describeNetwork } from '../source/network-link.js';
 import { count, figure } from './figures.js';
 import { textList } from './table.js';
 
-function describeSource({ source, network, failSource }: RunResult['config']): string {
+function describeSource(config: RunResult['config']): string {
+  const { source, network, delayMicroseconds, failSource } = config;
   const over = network === null ? '' : ` over a network of ${describeNetwork(network)}`;
+  const later = delayMicroseconds === 0 ? '' : `, each page ${delayMicroseconds} µs later`;
   const failing = failSource.length === 0 ? '' : `, made to fail (${failSource.join(', ')})`;
-  return `${source}${over}${failing}`;
+  return `${source}${over}${later}${failing}`;
 }
 
 const DONE: Readonly<Record<string, string>> = {

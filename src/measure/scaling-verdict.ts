@@ -1,0 +1,100 @@
+import type { ScalingFit } from './scaling-law.js';
+
+type Fitted = Omit<Extract<ScalingFit, { readonly fitted: true }>, 'fitted' | 'verdict'>;
+
+/** What takes less than this of a vCPU's time limits nothing. */
+const LITTLE = 0.05;
+/** Below this share of the variance the law does not describe the curve. */
+const POOR = 0.8;
+
+/**
+ * What limits, in words.
+ *
+ * @param counts different numbers of vCPUs that were measured
+ * @param cpus of the host; null: not known
+ */
+export function describeLimits(
+  fit: Fitted,
+  counts: readonly number[],
+  cpus: number | null,
+): string {
+  return [limit(fit), peak(fit), doubts(fit), oversubscription(counts, cpus)]
+    .filter((sentence) => sentence !== '')
+    .join(' ');
+}
+
+function limit({ lambda, contention, coherency, measuredTo: n }: Fitted): string {
+  const queueing = contention.value * (n - 1);
+  const talking = coherency.value * n * (n - 1);
+  const all = 1 + queueing + talking;
+  const [first, second] = [queueing / all, talking / all];
+  const at = `with ${n} vCPUs`;
+  if (first + second < LITTLE) {
+    return `Neither contention nor coherency limits: ${at} they take ${percent(first + second)} of the time.`;
+  }
+  const held = (coefficient: { readonly value: number }): string =>
+    coefficient.value === 0 ? ', held at its bound' : '';
+  const sigma = `σ = ${digits(contention)}${held(contention)}`;
+  const kappa = `κ = ${digits(coherency)}${held(coherency)}`;
+  if (first >= second) {
+    const most =
+      contention.value > 0
+        ? `; by it alone no more than ${rate(lambda.value / contention.value)} would be had`
+        : '';
+    return `Contention limits: ${at} vCPUs queue for what is serial ${percent(first)} of the time (${sigma}${most}); coherency takes ${percent(second)} (${kappa}).`;
+  }
+  return `Coherency limits: ${at} what each vCPU pays for each other one is ${percent(second)} of the time (${kappa}); contention takes ${percent(first)} (${sigma}).`;
+}
+
+function peak({ peak: found, coherency, measuredTo }: Fitted): string {
+  if (coherency.value === 0) {
+    return 'No peak: throughput never falls again under this law.';
+  }
+  if (found === null) {
+    return "Where the peak is cannot be told, nor whether there is one: κ's interval includes 0.";
+  }
+  const at = `${found.vcpus} vCPU${found.vcpus === 1 ? '' : 's'}, ${rate(found.pagesPerSecond)}`;
+  return found.vcpus <= measuredTo
+    ? `The peak is at ${at}.`
+    : `The predicted peak, beyond what was measured, is at ${at}.`;
+}
+
+function doubts({ rSquared, contention }: Fitted): string {
+  const sentences = [];
+  if (rSquared < POOR) {
+    sentences.push(
+      `The law explains only ${percent(rSquared)} of the variance: do not build on its coefficients.`,
+    );
+  }
+  if (contention.value > 0 && contention.low === 0) {
+    sentences.push("σ's interval includes 0.");
+  }
+  return sentences.join(' ');
+}
+
+function oversubscription(counts: readonly number[], cpus: number | null): string {
+  if (cpus === null) {
+    return '';
+  }
+  const beyond = counts.filter((vcpus) => vcpus > cpus).length;
+  const host = `this host has ${cpus} CPU${cpus === 1 ? '' : 's'}`;
+  if (beyond === 0) {
+    return '';
+  }
+  return counts.length - beyond < 4
+    ? `But ${host}: ${beyond} of the ${counts.length} numbers of vCPUs are more, and measure vCPUs that take turns on CPUs. That limits first here (by itself it looks as contention of σ ≈ ${(1 / cpus).toPrecision(1)}), and no more than that can be concluded about locks.`
+    : `Beyond ${cpus} vCPUs they take turns on CPUs (${host}), which looks as contention.`;
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(share < 0.0995 ? 1 : 0)} %`;
+}
+
+function digits({ value, low, high }: { value: number; low: number; high: number }): string {
+  const short = (number: number): string => String(Number(number.toPrecision(2)));
+  return `${short(value)} (${short(low)} to ${short(high)})`;
+}
+
+function rate(pagesPerSecond: number): string {
+  return `${Math.round(pagesPerSecond).toLocaleString('en-US')} pages/s`;
+}
