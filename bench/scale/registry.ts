@@ -1,5 +1,6 @@
 import type { Bench } from './bench.js';
 import { deliveries } from './deliveries.js';
+import { faults } from './faults.js';
 import { overhead } from './overhead.js';
 import { soak } from './soak.js';
 import { units } from './units.js';
@@ -7,6 +8,7 @@ import { units } from './units.js';
 /** All benches, in the order of `faultline bench --list`. */
 export const BENCHES: readonly Bench[] = [
   deliveries as Bench,
+  faults as Bench,
   overhead as Bench,
   units as Bench,
   soak as Bench,

@@ -28,9 +28,9 @@ function limit({ lambda, contention, coherency, measuredTo: n }: Fitted): string
   const talking = coherency.value * n * (n - 1);
   const all = 1 + queueing + talking;
   const [first, second] = [queueing / all, talking / all];
-  const at = `with ${n} vCPUs`;
+  const at = `at N = ${n}`;
   if (first + second < LITTLE) {
-    return `Neither contention nor coherency limits: ${at} they take ${percent(first + second)} of the time.`;
+    return `Neither contention nor coherency limits: ${at}, they take ${percent(first + second)} of the time.`;
   }
   const held = (coefficient: { readonly value: number }): string =>
     coefficient.value === 0 ? ', held at its bound' : '';
@@ -41,9 +41,9 @@ function limit({ lambda, contention, coherency, measuredTo: n }: Fitted): string
       contention.value > 0
         ? `; by it alone no more than ${rate(lambda.value / contention.value)} would be had`
         : '';
-    return `Contention limits: ${at} vCPUs queue for what is serial ${percent(first)} of the time (${sigma}${most}); coherency takes ${percent(second)} (${kappa}).`;
+    return `Contention limits: ${at}, queueing for what is serial takes ${percent(first)} of the time (${sigma}${most}); coherency takes ${percent(second)} (${kappa}).`;
   }
-  return `Coherency limits: ${at} what each vCPU pays for each other one is ${percent(second)} of the time (${kappa}); contention takes ${percent(first)} (${sigma}).`;
+  return `Coherency limits: ${at}, what each vCPU pays for each other one takes ${percent(second)} of the time (${kappa}); contention takes ${percent(first)} (${sigma}).`;
 }
 
 function peak({ peak: found, coherency, measuredTo }: Fitted): string {
@@ -77,13 +77,13 @@ function oversubscription(counts: readonly number[], cpus: number | null): strin
     return '';
   }
   const beyond = counts.filter((vcpus) => vcpus > cpus).length;
-  const host = `this host has ${cpus} CPU${cpus === 1 ? '' : 's'}`;
   if (beyond === 0) {
     return '';
   }
+  const host = `this host's ${cpus} CPU${cpus === 1 ? '' : 's'}`;
   return counts.length - beyond < 4
-    ? `But ${host}: ${beyond} of the ${counts.length} numbers of vCPUs are more, and measure vCPUs that take turns on CPUs. That limits first here (by itself it looks as contention of σ ≈ ${(1 / cpus).toPrecision(1)}), and no more than that can be concluded about locks.`
-    : `Beyond ${cpus} vCPUs they take turns on CPUs (${host}), which looks as contention.`;
+    ? `But ${beyond} of the ${counts.length} numbers of vCPUs exceed ${host}: there vCPUs take turns on CPUs, which limits first (alone it looks as σ ≈ ${Number((1 / cpus).toPrecision(1))}), and of locks no more can be concluded.`
+    : `Beyond ${host} vCPUs take turns, which looks as contention.`;
 }
 
 function percent(share: number): string {

@@ -1,0 +1,180 @@
+import type { ScalingFit } from '../../src/measure/scaling-law.js';
+import type { BenchResult, Figure } from '../../src/report/bench-result.js';
+import type { FaultsCurve, FaultsSummary, PublishedCurve } from '../../src/report/faults-result.js';
+import { count, figure, NO_FIGURE } from '../../src/report/figures.js';
+import { textTable, wrapText } from '../../src/report/table.js';
+import type { FaultsRun } from './faults.js';
+
+type Result = BenchResult<FaultsRun, FaultsSummary>;
+
+const WIDTH = 100;
+/** Of a curve's name beside the figures of others. */
+const NAME_WIDTH = 38;
+const HEAD = '1,000 pages/s with vCPUs:';
+
+/** What came out, in text: each curve with what limits it, then what all have in common. */
+export function describeFaults(result: Result): string {
+  const { summary, host } = result;
+  const blocks = summary.curves.map((curve, at) => describeCurve(curve, at));
+  if (summary.published.length > 0) {
+    blocks.push(describePublished(summary));
+  }
+  blocks.push(explain(result, host.cpus).join('\n'));
+  return blocks.join('\n\n');
+}
+
+/** A, B, …: what a curve is called where there is no room for more. */
+const letter = (at: number): string =>
+  `${at >= 26 ? String.fromCharCode(64 + Math.floor(at / 26)) : ''}${String.fromCharCode(65 + (at % 26))}`;
+
+function describeCurve({ label, points, fit }: FaultsCurve, at: number): string {
+  const head = ['vCPUs', 'pages/s', 'range', 'p50 µs', 'p99 µs', 'verified', 'disturbed'];
+  const rows = points.map((point) => [
+    String(point.vcpus),
+    count(Math.round(point.pagesPerSecond.median)),
+    rangeOf(point.pagesPerSecond),
+    figure(point.p50Microseconds?.median, 1),
+    figure(point.p99Microseconds?.median, 1),
+    count(point.pagesVerified),
+    `${point.disturbed} of ${point.pagesPerSecond.runs}`,
+  ]);
+  return [
+    wrapText(`${letter(at)}. ${label}`, WIDTH),
+    textTable(head, rows, 0),
+    ...describeFit(fit),
+  ].join('\n');
+}
+
+function rangeOf({ lowest, highest, runs }: Figure): string {
+  return runs === 1 ? NO_FIGURE : `${count(Math.round(lowest))} to ${count(Math.round(highest))}`;
+}
+
+function describeFit(fit: ScalingFit): string[] {
+  if (!fit.fitted) {
+    return [wrapText(`No fit: ${fit.why}.`, WIDTH)];
+  }
+  const { lambda, rSquared, measuredTo, predictions, verdict } = fit;
+  const whole = (value: number): string => count(Math.round(value));
+  const beyond = predictions.map(
+    ({ vcpus, pagesPerSecond, low, high }) =>
+      `${vcpus} vCPUs ${whole(pagesPerSecond)} (${whole(low)} to ${whole(high)})`,
+  );
+  return [
+    wrapText(verdict, WIDTH),
+    wrapText(
+      `One vCPU by the fit: λ = ${whole(lambda.value)} (${whole(lambda.low)} to ${whole(lambda.high)}) pages/s; R² = ${rSquared.toFixed(3)}.`,
+      WIDTH,
+    ),
+    ...(beyond.length === 0
+      ? []
+      : [
+          wrapText(
+            `PREDICTED, beyond the ${measuredTo} vCPUs that were measured, pages/s: ${beyond.join('; ')}.`,
+            WIDTH,
+          ),
+        ]),
+  ];
+}
+
+/** Ours and theirs by numbers of vCPUs, in tables that are no wider than a mail. */
+function describePublished({ curves, published }: FaultsSummary): string {
+  const rows = [
+    ...curves.map(({ label, points }, at) => ({
+      name: `${letter(at)}. ${label}`,
+      rates: new Map(points.map(({ vcpus, pagesPerSecond }) => [vcpus, pagesPerSecond.median])),
+    })),
+    ...published.map(({ label, points }) => ({
+      name: label,
+      rates: new Map(points.map(({ vcpus, pagesPerSecond }) => [vcpus, pagesPerSecond])),
+    })),
+  ].map(({ name, rates }) => ({
+    name: name.length > NAME_WIDTH ? `${name.slice(0, NAME_WIDTH - 1)}…` : name,
+    rates,
+  }));
+  const counts = [...new Set(rows.flatMap(({ rates }) => [...rates.keys()]))].sort((a, b) => a - b);
+  const cell = (rate: number | undefined): string =>
+    rate === undefined ? NO_FIGURE : thousands(rate);
+  const widest = (texts: readonly string[]): number =>
+    Math.max(...texts.map((text) => text.length));
+  const column = 2 + widest(rows.flatMap(({ rates }) => [...rates.values()].map(thousands)));
+  const names = widest([HEAD, ...rows.map(({ name }) => name)]);
+  const columns = Math.max(1, Math.floor((WIDTH - names) / column));
+  const tables = [];
+  for (let at = 0; at < counts.length; at += columns) {
+    const some = counts.slice(at, at + columns);
+    tables.push(
+      textTable(
+        [HEAD, ...some.map(String)],
+        rows.map(({ name, rates }) => [name, ...some.map((vcpus) => cell(rates.get(vcpus)))]),
+      ),
+    );
+  }
+  return [
+    'Beside what others published, on machines of theirs: shapes can be compared, heights hardly.',
+    tables.join('\n\n'),
+    ...verdictsOf(published),
+    ...sourcesOf(published),
+  ].join('\n');
+}
+
+function thousands(pagesPerSecond: number): string {
+  const rate = pagesPerSecond / 1000;
+  return rate >= 100 ? count(Math.round(rate)) : figure(rate, rate >= 10 ? 1 : 2);
+}
+
+/** What the law says of each; those of which it says nothing for the same reason together. */
+function verdictsOf(published: readonly PublishedCurve[]): string[] {
+  const fits = new Map<string, string[]>();
+  for (const { label, fit } of published) {
+    if (fit !== undefined) {
+      const text = fit.fitted ? fit.verdict : `no fit: ${fit.why}.`;
+      fits.set(text, [...(fits.get(text) ?? []), label]);
+    }
+  }
+  return [...fits].map(([text, labels]) => wrapText(`${labels.join('; ')}: ${text}`, WIDTH, '  '));
+}
+
+function sourcesOf(published: readonly PublishedCurve[]): string[] {
+  const sources = new Map(published.map(({ reference, source }) => [reference, source]));
+  return [...sources].map(([reference, source]) =>
+    wrapText(`${reference}: ${source}.`, WIDTH, '  '),
+  );
+}
+
+function explain({ constant, summary, runs }: Result, cpus: number): string[] {
+  const pages = Number(constant.pagesPerVcpu);
+  const mebibytes = Number(((pages * 4096) / 2 ** 20).toFixed(2));
+  const shares = new Set(summary.curves.map(({ subject }) => subject.share));
+  const subjects = summary.curves.map(({ subject }) => subject);
+  const disturbed = summary.curves
+    .flatMap(({ points }) => points)
+    .reduce((sum, point) => sum + point.disturbed, 0);
+  const delay = Number(constant.delayMicroseconds);
+  const lines = [
+    `Held constant: the touch guest, ${count(pages)} pages of 4 KiB (${mebibytes} MiB) for each vCPU, every page written once, a fault unit of the backing's page (${[...new Set(subjects.map(({ backing }) => backing))].join(', ')}), ${pinning(String(constant.pin))}${delay > 0 ? `, every page ${delay} µs later` : ''}. Kernel events are not counted meanwhile.`,
+    `Each figure: the median of ${summary.repeat} run${summary.repeat === 1 ? '' : 's'} and their range, the subjects in turn (A B C, then backwards), after ${summary.warmUps} warm-up round that is left out. Every run verified every page it touched, and that its counters agree.`,
+    "pages/s: distinct pages by the time from the first vCPU's entry to the last one's end. p50, p99: from an access to its completion by the guest's TSC.",
+    `The law: λN / (1 + σ(N - 1) + κN(N - 1)) fitted to all runs, intervals of 95 %. This host has ${cpus} CPUs.`,
+  ];
+  if (shares.has('overlap')) {
+    lines.push(
+      'overlap: each vCPU touches all pages, those of the others too, so that N vCPUs touch each page N times; pages/s counts it once.',
+    );
+  }
+  if (subjects.some(({ delivery }) => delivery === 'kernel')) {
+    lines.push('kernel: pages are in the page cache beforehand; nothing is trapped: the floor.');
+  }
+  if (disturbed > 0) {
+    lines.push(
+      `${disturbed} of ${runs.length} runs were disturbed: other processes used more than a tenth of a CPU meanwhile.`,
+    );
+  }
+  for (const { label, reason } of summary.leftOut) {
+    lines.push(`Left out: ${label}: ${reason.replace(/\.?$/, '.')}`);
+  }
+  return lines.map((line) => wrapText(line, WIDTH, '  '));
+}
+
+function pinning(pin: string): string {
+  return pin === 'none' ? 'no thread pinned to a CPU' : `threads pinned (${pin})`;
+}
