@@ -1,6 +1,7 @@
 import type { Bench } from './bench.js';
 import { deliveries } from './deliveries.js';
 import { faults } from './faults.js';
+import { micro } from './micro.js';
 import { overhead } from './overhead.js';
 import { soak } from './soak.js';
 import { units } from './units.js';
@@ -11,5 +12,6 @@ export const BENCHES: readonly Bench[] = [
   faults as Bench,
   overhead as Bench,
   units as Bench,
+  micro as Bench,
   soak as Bench,
 ];
