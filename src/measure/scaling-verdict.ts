@@ -18,7 +18,7 @@ export function describeLimits(
   counts: readonly number[],
   cpus: number | null,
 ): string {
-  return [limit(fit), peak(fit), doubts(fit), oversubscription(counts, cpus)]
+  return [turns(counts, cpus), limit(fit), peak(fit), doubts(fit)]
     .filter((sentence) => sentence !== '')
     .join(' ');
 }
@@ -72,17 +72,15 @@ function doubts({ rSquared, contention }: Fitted): string {
   return sentences.join(' ');
 }
 
-function oversubscription(counts: readonly number[], cpus: number | null): string {
-  if (cpus === null) {
-    return '';
-  }
-  const beyond = counts.filter((vcpus) => vcpus > cpus).length;
-  if (beyond === 0) {
+/** The first limit of a small host, which the law knows nothing of. */
+function turns(counts: readonly number[], cpus: number | null): string {
+  const beyond = counts.filter((vcpus) => cpus !== null && vcpus > cpus).length;
+  if (cpus === null || beyond === 0) {
     return '';
   }
   const host = `this host's ${cpus} CPU${cpus === 1 ? '' : 's'}`;
   return counts.length - beyond < 4
-    ? `But ${beyond} of the ${counts.length} numbers of vCPUs exceed ${host}: there vCPUs take turns on CPUs, which limits first (alone it looks as σ ≈ ${Number((1 / cpus).toPrecision(1))}), and of locks no more can be concluded.`
+    ? `${beyond} of the ${counts.length} numbers of vCPUs exceed ${host}: that they take turns on CPUs is the first limit (alone it looks as σ ≈ ${Number((1 / cpus).toPrecision(1))}), and of locks no more can be concluded than that. By the law:`
     : `Beyond ${host} vCPUs take turns, which looks as contention.`;
 }
 

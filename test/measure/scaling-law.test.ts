@@ -209,7 +209,7 @@ t.test('more vCPUs than CPUs: the verdict says what that measures', async (t) =>
   const points = curve([10_000, 0.5, 0], [1, 2, 4, 8]);
   t.match(
     fitted(points, 2).verdict,
-    /2 of the 4 numbers of vCPUs exceed this host's 2 CPUs: .* take turns on CPUs/,
+    /2 of the 4 numbers of vCPUs exceed this host's 2 CPUs: .* By the law: Contention/,
   );
   t.match(fitted(curve([1e4, 0.1, 0]), 16).verdict, /Beyond this host's 16 CPUs vCPUs take turns/);
   t.notMatch(fitted(points, 8).verdict, /take turns/);
