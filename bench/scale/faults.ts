@@ -1,6 +1,6 @@
 import { availableParallelism, totalmem } from 'node:os';
 import { UnsupportedError } from '../../src/ffi/errors.js';
-import type { Pin, RunOptions } from '../../src/machine/machine-config.js';
+import { completeConfig, type Pin, type RunOptions } from '../../src/machine/machine-config.js';
 import type { RunResult } from '../../src/machine/run-result.js';
 import { describeHost } from '../../src/measure/host.js';
 import { mergeLatencies } from '../../src/measure/latency-histogram.js';
@@ -61,14 +61,22 @@ export const faults: Bench<FaultsRun, FaultsSummary> = {
     const { repeat, pages, reference = [] } = options;
     const published = publishedCurves(reference);
     const plan = planFaults(options);
-    checkRoom(pages * plan.vcpus.at(-1)!);
+    const most = plan.vcpus.at(-1)!;
+    checkRoom(pages * most);
+    for (const { subject } of plan.subjects) {
+      completeConfig(optionsOf({ subject, vcpus: most }, pages)); // what cannot be used is refused now
+    }
     const startedAt = new Date().toISOString();
     const host = describeHost();
     const steps = stepsOf(plan, repeat);
     const runs: FaultsRun[] = [];
     for (const [done, step] of steps.entries()) {
       options.onStep?.(done, steps.length, nameOfStep(step, repeat));
-      const run = await measure(step, pages, given);
+      const run = await verifiedRun({
+        ...optionsOf(step, pages),
+        ...(given.signal && { signal: given.signal }),
+        ...(given.onProgress && { onProgress: given.onProgress }),
+      });
       if (step.round >= WARM_UPS) {
         runs.push({ ...run, label: step.label });
       }
@@ -119,11 +127,13 @@ function nameOfStep({ label, vcpus, round }: FaultsStep, repeat: number): string
   return `${label}, ${vcpus} vCPU${vcpus === 1 ? '' : 's'} (${which})`;
 }
 
-function measure(step: FaultsStep, pages: number, options: BenchOptions): Promise<RunResult> {
-  const { subject, vcpus } = step;
+function optionsOf(
+  { subject, vcpus }: Pick<FaultsStep, 'subject' | 'vcpus'>,
+  pages: number,
+): RunOptions {
   const { delivery, backing, uffds, handlers, share, order, delayMicroseconds, pin } = subject;
   const total = pages * vcpus;
-  const run: RunOptions = {
+  return {
     image: 'touch',
     backing,
     delivery,
@@ -136,10 +146,7 @@ function measure(step: FaultsStep, pages: number, options: BenchOptions): Promis
     params: { pages: String(total), write: String(WRITE_PERCENT), share, order },
     countKernelEvents: false,
     timeoutSeconds: TIMEOUT_SECONDS + Math.ceil((2 * total * delayMicroseconds) / 1e6),
-    ...(options.signal && { signal: options.signal }),
-    ...(options.onProgress && { onProgress: options.onProgress }),
   };
-  return verifiedRun(run);
 }
 
 function curveOf(

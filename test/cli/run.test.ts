@@ -144,9 +144,9 @@ const refused: { args: string[]; status: number; says: RegExp }[] = [
   { args: ['bench', 'faults', '--unit', '4K'], status: 2, says: /bench faults takes no --unit/ },
   { args: ['bench', 'faults', '--pin', 'vcpu=99'], status: 2, says: /--pin names CPU 99/ },
   {
-    args: ['bench', 'faults', '--pages', '13000000', '--vcpus', '8'],
+    args: ['bench', 'faults', '--pages', '1000000', '--vcpus', '64'],
     status: 2,
-    says: /--pages 13000000 for each of 8 vCPUs takes .*, and a guest has 200G at most/,
+    says: /--pages 1000000 for each of 64 vCPUs takes .*, and a guest has 200G at most/,
   },
   {
     args: ['bench', 'faults', '--backing', 'hugetlb-1G', '--vcpus', '1'],
