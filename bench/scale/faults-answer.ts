@@ -16,6 +16,15 @@ const HEAD = '1,000 pages/s with vCPUs:';
 export function describeFaults(result: Result): string {
   const { summary, host } = result;
   const blocks = summary.curves.map((curve, at) => describeCurve(curve, at));
+  const disturbed = summary.curves
+    .flatMap(({ points }) => points)
+    .reduce((sum, point) => sum + point.disturbed, 0);
+  if (disturbed > 0) {
+    const which = `${disturbed} of ${result.runs.length} runs were disturbed`;
+    blocks.unshift(
+      wrapText(`${which}: other processes used more than a tenth of a CPU meanwhile.`, WIDTH),
+    );
+  }
   if (summary.published.length > 0) {
     blocks.push(describePublished(summary));
   }
@@ -141,14 +150,11 @@ function sourcesOf(published: readonly PublishedCurve[]): string[] {
   );
 }
 
-function explain({ constant, summary, runs }: Result, cpus: number): string[] {
+function explain({ constant, summary }: Result, cpus: number): string[] {
   const pages = Number(constant.pagesPerVcpu);
   const mebibytes = Number(((pages * 4096) / 2 ** 20).toFixed(2));
   const shares = new Set(summary.curves.map(({ subject }) => subject.share));
   const subjects = summary.curves.map(({ subject }) => subject);
-  const disturbed = summary.curves
-    .flatMap(({ points }) => points)
-    .reduce((sum, point) => sum + point.disturbed, 0);
   const delay = Number(constant.delayMicroseconds);
   const lines = [
     `Held constant: the touch guest, ${count(pages)} pages of 4 KiB (${mebibytes} MiB) for each vCPU, every page written once, a fault unit of the backing's page (${[...new Set(subjects.map(({ backing }) => backing))].join(', ')}), ${pinning(String(constant.pin))}${delay > 0 ? `, every page ${delay} µs later` : ''}. Kernel events are not counted meanwhile.`,
@@ -163,11 +169,6 @@ function explain({ constant, summary, runs }: Result, cpus: number): string[] {
   }
   if (subjects.some(({ delivery }) => delivery === 'kernel')) {
     lines.push('kernel: pages are in the page cache beforehand; nothing is trapped: the floor.');
-  }
-  if (disturbed > 0) {
-    lines.push(
-      `${disturbed} of ${runs.length} runs were disturbed: other processes used more than a tenth of a CPU meanwhile.`,
-    );
   }
   for (const { label, reason } of summary.leftOut) {
     lines.push(`Left out: ${label}: ${reason.replace(/\.?$/, '.')}`);

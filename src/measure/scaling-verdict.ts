@@ -36,14 +36,18 @@ function limit({ lambda, contention, coherency, measuredTo: n }: Fitted): string
     coefficient.value === 0 ? ', held at its bound' : '';
   const sigma = `σ = ${digits(contention)}${held(contention)}`;
   const kappa = `κ = ${digits(coherency)}${held(coherency)}`;
-  if (first >= second) {
-    const most =
-      contention.value > 0
-        ? `; by it alone no more than ${rate(lambda.value / contention.value)} would be had`
-        : '';
-    return `Contention limits: ${at}, queueing for what is serial takes ${percent(first)} of the time (${sigma}${most}); coherency takes ${percent(second)} (${kappa}).`;
-  }
-  return `Coherency limits: ${at}, what each vCPU pays for each other one takes ${percent(second)} of the time (${kappa}); contention takes ${percent(first)} (${sigma}).`;
+  const most =
+    contention.value > 0
+      ? `; by it alone no more than ${rate(lambda.value / contention.value)} would be had`
+      : '';
+  const serial = `queueing for what is serial takes ${percent(first)} of the time (${sigma}${most})`;
+  const mutual = `what each vCPU pays for each other one takes ${percent(second)} of the time (${kappa})`;
+  const byContention = first >= second;
+  const [more, less] = byContention ? [serial, mutual] : [mutual, serial];
+  const name = byContention ? 'ontention' : 'oherency';
+  return (byContention ? contention : coherency).low > 0
+    ? `C${name} limits: ${at}, ${more}, and ${less}.`
+    : `What limits is not certain. It is c${name} in the best fit: ${at}, ${more}, and ${less}. But that may be nothing: its interval includes 0.`;
 }
 
 function peak({ peak: found, coherency, measuredTo }: Fitted): string {
@@ -59,17 +63,10 @@ function peak({ peak: found, coherency, measuredTo }: Fitted): string {
     : `The predicted peak, beyond what was measured, is at ${at}.`;
 }
 
-function doubts({ rSquared, contention }: Fitted): string {
-  const sentences = [];
-  if (rSquared < POOR) {
-    sentences.push(
-      `The law explains only ${percent(rSquared)} of the variance: do not build on its coefficients.`,
-    );
-  }
-  if (contention.value > 0 && contention.low === 0) {
-    sentences.push("σ's interval includes 0.");
-  }
-  return sentences.join(' ');
+function doubts({ rSquared }: Fitted): string {
+  return rSquared < POOR
+    ? `The law explains only ${percent(rSquared)} of the variance: do not build on its coefficients.`
+    : '';
 }
 
 /** The first limit of a small host, which the law knows nothing of. */

@@ -165,6 +165,17 @@ t.test('a κ that may be 0 gives no peak', async (t) => {
   t.match(fit.verdict, /cannot be told, nor whether there is one|No peak/);
 });
 
+t.test('what may be nothing is not said to limit', async (t) => {
+  const rough = [1, 2, 4, 8].map((vcpus, at) => ({
+    vcpus,
+    pagesPerSecond: throughputOf([10_000, 0, 0.01], vcpus) * (1 + 10 * noise(at)),
+  }));
+  const fit = fitted(rough);
+  t.equal(fit.coherency.low, 0);
+  t.match(fit.verdict, /^What limits is not certain\. It is co\w+ in the best fit/);
+  t.match(fit.verdict, /may be nothing: its interval includes 0/);
+});
+
 t.test('what has little to do with the law is said to', async (t) => {
   const saw = COUNTS.map((vcpus, at) => ({ vcpus, pagesPerSecond: at % 2 === 0 ? 1000 : 3000 }));
   t.match(fitted(saw).verdict, /explains only .* of the variance/);
