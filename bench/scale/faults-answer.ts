@@ -1,6 +1,11 @@
 import type { ScalingFit } from '../../src/measure/scaling-law.js';
 import type { BenchResult, Figure } from '../../src/report/bench-result.js';
-import type { FaultsCurve, FaultsSummary, PublishedCurve } from '../../src/report/faults-result.js';
+import type {
+  FaultsCurve,
+  FaultsSubject,
+  FaultsSummary,
+  PublishedCurve,
+} from '../../src/report/faults-result.js';
 import { count, figure, NO_FIGURE } from '../../src/report/figures.js';
 import { textTable, wrapText } from '../../src/report/table.js';
 import type { FaultsRun } from './faults.js';
@@ -151,18 +156,18 @@ function sourcesOf(published: readonly PublishedCurve[]): string[] {
 }
 
 function explain({ constant, summary }: Result, cpus: number): string[] {
+  const { curves, leftOut, repeat, warmUps } = summary;
   const pages = Number(constant.pagesPerVcpu);
   const mebibytes = Number(((pages * 4096) / 2 ** 20).toFixed(2));
-  const shares = new Set(summary.curves.map(({ subject }) => subject.share));
-  const subjects = summary.curves.map(({ subject }) => subject);
-  const delay = Number(constant.delayMicroseconds);
+  const subjects = curves.map(({ subject }) => subject);
+  const runs = repeat === 1 ? 'one run' : `the median of ${repeat} runs and their range`;
   const lines = [
-    `Held constant: the touch guest, ${count(pages)} pages of 4 KiB (${mebibytes} MiB) for each vCPU, every page written once, a fault unit of the backing's page (${[...new Set(subjects.map(({ backing }) => backing))].join(', ')}), ${pinning(String(constant.pin))}${delay > 0 ? `, every page ${delay} µs later` : ''}. Kernel events are not counted meanwhile.`,
-    `Each figure: the median of ${summary.repeat} run${summary.repeat === 1 ? '' : 's'} and their range, the subjects in turn (A B C, then backwards), after ${summary.warmUps} warm-up round that is left out. Every run verified every page it touched, and that its counters agree.`,
+    `Held constant: the touch guest, ${count(pages)} pages of 4 KiB (${mebibytes} MiB) for each vCPU, every page written once, a fault unit of the backing's page, ${sameInAll(subjects).join(', ')}, ${pinning(String(constant.pin))}. Kernel events are not counted meanwhile.`,
+    `Each figure: ${runs}, the subjects in turn (A B C, then backwards), after ${warmUps} warm-up round that is left out. Every run verified every page it touched, and that its counters agree.`,
     "pages/s: distinct pages by the time from the first vCPU's entry to the last one's end. p50, p99: from an access to its completion by the guest's TSC.",
     `The law: λN / (1 + σ(N - 1) + κN(N - 1)) fitted to all runs, intervals of 95 %. This host has ${cpus} CPUs.`,
   ];
-  if (shares.has('overlap')) {
+  if (subjects.some(({ share }) => share === 'overlap')) {
     lines.push(
       'overlap: each vCPU touches all pages, those of the others too, so that N vCPUs touch each page N times; pages/s counts it once.',
     );
@@ -170,10 +175,68 @@ function explain({ constant, summary }: Result, cpus: number): string[] {
   if (subjects.some(({ delivery }) => delivery === 'kernel')) {
     lines.push('kernel: pages are in the page cache beforehand; nothing is trapped: the floor.');
   }
-  for (const { label, reason } of summary.leftOut) {
-    lines.push(`Left out: ${label}: ${reason.replace(/\.?$/, '.')}`);
+  if (subjects.some(({ backing }) => backing.startsWith('hugetlb'))) {
+    lines.push(
+      'hugetlb: one fault brings in a whole huge page, so that nearly all accesses that are timed find their page there.',
+    );
+  }
+  const reasons = new Map<string, string[]>();
+  for (const { label, reason } of leftOut) {
+    reasons.set(reason, [...(reasons.get(reason) ?? []), label]);
+  }
+  for (const [reason, labels] of reasons) {
+    lines.push(`Left out: ${labels.join('; ')}: ${reason.replace(/\.?$/, '.')}`);
   }
   return lines.map((line) => wrapText(line, WIDTH, '  '));
+}
+
+/** What the curves are not called by: all of them have it. */
+function sameInAll(subjects: readonly FaultsSubject[]): string[] {
+  const trapped = subjects.filter(({ delivery }) => delivery !== 'kernel');
+  const handled = subjects.filter(({ delivery }) => delivery === 'handler');
+  const same = <Value>(
+    among: readonly FaultsSubject[],
+    pick: (subject: FaultsSubject) => Value,
+    name: (value: Value) => string,
+  ): string[] => {
+    const values = [...new Set(among.map(pick))];
+    return values.length === 1 ? [name(values[0]!)] : [];
+  };
+  return [
+    ...same(
+      subjects,
+      ({ backing }) => backing,
+      (backing) => backing,
+    ),
+    ...same(
+      subjects,
+      ({ share }) => share,
+      (share) => share,
+    ),
+    ...same(
+      subjects,
+      ({ order }) => order,
+      (order) => `${order} order`,
+    ),
+    ...same(
+      trapped,
+      ({ uffds }) => uffds,
+      (uffds) => (uffds === 'one' ? 'one userfaultfd' : 'a userfaultfd for each vCPU'),
+    ),
+    ...same(
+      handled,
+      ({ handlers }) => handlers,
+      (handlers) =>
+        handlers === null
+          ? 'a handler for each vCPU'
+          : `${handlers} handler${handlers === 1 ? '' : 's'}`,
+    ),
+    ...same(
+      subjects,
+      ({ delayMicroseconds }) => delayMicroseconds,
+      (delay) => (delay === 0 ? 'no delay' : `every page ${delay} µs later`),
+    ),
+  ];
 }
 
 function pinning(pin: string): string {

@@ -73,9 +73,11 @@ async function measureParts({ signal, onStep }: BenchOptions): Promise<MicroFigu
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(signal && { signal }),
   });
-  const ended = once(child, 'close').catch((error: unknown) => {
-    throw signal?.aborted ? new InterruptedError('the bench was interrupted') : error;
-  });
+  // An error is that of being aborted, or that it could not be started: then there is no status.
+  const ended = once(child, 'close').then(
+    ([status]) => status as number | null,
+    () => null,
+  );
   let complaint = '';
   child.stderr.on('data', (data: Buffer) => {
     complaint += data.toString();
@@ -93,7 +95,10 @@ async function measureParts({ signal, onStep }: BenchOptions): Promise<MicroFigu
       onStep?.(figures.length, total, `part ${figures.length + 1}`);
     }
   }
-  const [status] = (await ended) as [number | null];
+  const status = await ended;
+  if (signal?.aborted) {
+    throw new InterruptedError('the bench was interrupted');
+  }
   const wrong = figures.find(({ nanoseconds }) => !(nanoseconds.p50 > 0 && nanoseconds.mean > 0));
   if (status !== 0 || figures.length !== total || total === 0 || wrong !== undefined) {
     const what =

@@ -158,6 +158,7 @@ t.test('each point comes from its verified runs', { skip }, async (t) => {
   t.match(text, /^B\. exit$/m);
   t.match(flat, /PREDICTED, beyond the 4 vCPUs that were measured, pages\/s: 64 vCPUs/);
   t.match(flat, /overlap: each vCPU touches all pages/);
+  t.match(flat, /shmem, overlap, random order, one userfaultfd, a handler for each vCPU, no delay/);
   t.match(flat, /1 warm-up round that is left out/);
   t.match(flat, /moorthy-2024: Anish Moorthy/);
   t.match(text, /^Moorthy 2024, exits +340 +477 +– +809/m, 'beside ours, by numbers of vCPUs');
