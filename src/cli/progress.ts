@@ -23,7 +23,7 @@ export class ProgressLine {
     this.bar = process.stderr.isTTY
       ? new SingleBar(
           {
-            format: '{bar} {percentage}% {step}{left}',
+            format: '{bar} {percentage}%{left}  {step}',
             hideCursor: true,
             clearOnComplete: true,
             stream: process.stderr,
