@@ -8,6 +8,7 @@ import type {
 } from '../../src/report/faults-result.js';
 import { count, figure, NO_FIGURE } from '../../src/report/figures.js';
 import { textTable, wrapText } from '../../src/report/table.js';
+import { describeDisturbance } from './disturbance.js';
 import type { FaultsRun } from './faults.js';
 
 type Result = BenchResult<FaultsRun, FaultsSummary>;
@@ -21,14 +22,9 @@ const HEAD = '1,000 pages/s with vCPUs:';
 export function describeFaults(result: Result): string {
   const { summary, host } = result;
   const blocks = summary.curves.map((curve, at) => describeCurve(curve, at));
-  const disturbed = summary.curves
-    .flatMap(({ points }) => points)
-    .reduce((sum, point) => sum + point.disturbed, 0);
-  if (disturbed > 0) {
-    const which = `${disturbed} of ${result.runs.length} runs were disturbed`;
-    blocks.unshift(
-      wrapText(`${which}: other processes used more than a tenth of a CPU meanwhile.`, WIDTH),
-    );
+  const disturbance = describeDisturbance(result.runs);
+  if (disturbance !== null) {
+    blocks.unshift(wrapText(disturbance, WIDTH));
   }
   if (summary.published.length > 0) {
     blocks.push(describePublished(summary));

@@ -1,4 +1,5 @@
 import type { RunResult } from '../machine/run-result.js';
+import { isDisturbed } from '../measure/other-load.js';
 import { describeNetwork } from '../source/network-link.js';
 import { count, figure } from './figures.js';
 import { textList } from './table.js';
@@ -136,6 +137,14 @@ export function describeRun(result: RunResult): string {
       'seconds',
       `${figure(result.guestSeconds, 3)} in the guest, ${figure(result.wallSeconds, 3)} in all`,
     ],
+    ...(isDisturbed(result)
+      ? [
+          [
+            'disturbed',
+            `other processes used ${figure(result.otherCpus, 2)} CPUs meanwhile, or more`,
+          ] satisfies [string, string],
+        ]
+      : []),
     [
       'host',
       `Linux ${result.host.kernel}, ${result.host.kvmModule ?? 'unknown KVM module'}, ${result.host.paging ?? 'unknown'} paging, ${result.host.cpus} CPUs`,
