@@ -20,7 +20,7 @@ const HEAD = '1,000 pages/s with vCPUs:';
 
 /** What came out, in text: each curve with what limits it, then what all have in common. */
 export function describeFaults(result: Result): string {
-  const { summary, host } = result;
+  const { summary } = result;
   const blocks = summary.curves.map((curve, at) => describeCurve(curve, at));
   const disturbance = describeDisturbance(result.runs);
   if (disturbance !== null) {
@@ -29,7 +29,7 @@ export function describeFaults(result: Result): string {
   if (summary.published.length > 0) {
     blocks.push(describePublished(summary));
   }
-  blocks.push(explain(result, host.cpus).join('\n'));
+  blocks.push(explain(result).join('\n'));
   return blocks.join('\n\n');
 }
 
@@ -151,7 +151,7 @@ function sourcesOf(published: readonly PublishedCurve[]): string[] {
   );
 }
 
-function explain({ constant, summary }: Result, cpus: number): string[] {
+function explain({ constant, summary }: Result): string[] {
   const { curves, leftOut, repeat, warmUps } = summary;
   const pages = Number(constant.pagesPerVcpu);
   const mebibytes = Number(((pages * 4096) / 2 ** 20).toFixed(2));
@@ -161,7 +161,7 @@ function explain({ constant, summary }: Result, cpus: number): string[] {
     `Held constant: the touch guest, ${count(pages)} pages of 4 KiB (${mebibytes} MiB) for each vCPU, every page written once, a fault unit of the backing's page, ${sameInAll(subjects).join(', ')}, ${pinning(String(constant.pin))}. Kernel events are not counted meanwhile.`,
     `Each figure: ${runs}, the subjects in turn (A B C, then backwards), after ${warmUps} warm-up round that is left out. Every run verified every page it touched, and that its counters agree.`,
     "pages/s: distinct pages by the time from the first vCPU's entry to the last one's end. p50, p99: from an access to its completion by the guest's TSC.",
-    `The law: λN / (1 + σ(N - 1) + κN(N - 1)) fitted to all runs, intervals of 95 %. This host has ${cpus} CPUs.`,
+    `The law: λN / (1 + σ(N - 1) + κN(N - 1)) fitted to all runs, intervals of 95 %. CPUs that vCPUs may run on: ${constant.cpusOfVcpus}.`,
   ];
   if (subjects.some(({ share }) => share === 'overlap')) {
     lines.push(

@@ -67,7 +67,7 @@ export const faults: Bench<FaultsRun, FaultsSummary> = {
       completeConfig(optionsOf({ subject, vcpus: most }, pages)); // what cannot be used is refused now
     }
     const startedAt = new Date().toISOString();
-    const host = describeHost();
+    const cpus = new Set(pin?.vcpu).size || availableParallelism();
     const steps = stepsOf(plan, repeat);
     const runs: FaultsRun[] = [];
     for (const [done, step] of steps.entries()) {
@@ -84,7 +84,7 @@ export const faults: Bench<FaultsRun, FaultsSummary> = {
     return {
       schema: 'faultline.bench/1',
       bench: 'faults',
-      host,
+      host: describeHost(),
       startedAt,
       command: commandOf({ ...options, vcpus: plan.vcpus }, reference),
       constant: {
@@ -93,13 +93,14 @@ export const faults: Bench<FaultsRun, FaultsSummary> = {
         write: WRITE_PERCENT,
         unit: "the backing's page",
         source: 'pattern',
+        cpusOfVcpus: cpus,
         delayMicroseconds: options.delayMicroseconds,
         pin: pin === null ? 'none' : nameOfPin(pin),
         repeat,
       },
       runs,
       summary: {
-        curves: plan.subjects.map((labelled) => curveOf(labelled, plan.vcpus, runs, host.cpus)),
+        curves: plan.subjects.map((labelled) => curveOf(labelled, plan.vcpus, runs, cpus)),
         published,
         leftOut: plan.leftOut,
         repeat,

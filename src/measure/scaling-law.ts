@@ -75,7 +75,7 @@ export function throughputOf([lambda, sigma, kappa]: Coefficients, vcpus: number
  * their scatter, and how far they lie from the law, make the confidence intervals.
  *
  * @param points of any order
- * @param cpus of the host they were measured on, which the verdict speaks of; null: not known
+ * @param cpus that the vCPUs could run on, which the verdict speaks of; null: not known
  */
 export function fitScaling(points: readonly ScalingPoint[], cpus: number | null): ScalingFit {
   const why = whyNot(points);

@@ -11,7 +11,7 @@ const POOR = 0.8;
  * What limits, in words.
  *
  * @param counts different numbers of vCPUs that were measured
- * @param cpus of the host; null: not known
+ * @param cpus that vCPUs may run on; null: not known
  */
 export function describeLimits(
   fit: Fitted,
@@ -75,10 +75,10 @@ function turns(counts: readonly number[], cpus: number | null): string {
   if (cpus === null || beyond === 0) {
     return '';
   }
-  const host = `this host's ${cpus} CPU${cpus === 1 ? '' : 's'}`;
+  const host = `the ${cpus} CPU${cpus === 1 ? '' : 's'} they may run on`;
   return counts.length - beyond < 4
     ? `${beyond} of the ${counts.length} numbers of vCPUs exceed ${host}: that they take turns on CPUs is the first limit (alone it looks as σ ≈ ${Number((1 / cpus).toPrecision(1))}), and of locks no more can be concluded than that. By the law:`
-    : `Beyond ${host} vCPUs take turns, which looks as contention.`;
+    : `vCPUs beyond ${host} take turns, which looks as contention.`;
 }
 
 function percent(share: number): string {

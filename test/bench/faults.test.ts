@@ -163,7 +163,7 @@ t.test('each point comes from its verified runs', { skip }, async (t) => {
   t.match(flat, /moorthy-2024: Anish Moorthy/);
   t.match(text, /^Moorthy 2024, exits +340 +477 +– +809/m, 'beside ours, by numbers of vCPUs');
   if (availableParallelism() < 4) {
-    t.match(flat, /numbers of vCPUs exceed this host's \d CPU/);
+    t.match(flat, /numbers of vCPUs exceed the \d CPUs? they may run on/);
   }
 });
 

@@ -220,9 +220,12 @@ t.test('more vCPUs than CPUs: the verdict says what that measures', async (t) =>
   const points = curve([10_000, 0.5, 0], [1, 2, 4, 8]);
   t.match(
     fitted(points, 2).verdict,
-    /2 of the 4 numbers of vCPUs exceed this host's 2 CPUs: .* By the law: Contention/,
+    /2 of the 4 numbers of vCPUs exceed the 2 CPUs they may run on: .* By the law: Contention/,
   );
-  t.match(fitted(curve([1e4, 0.1, 0]), 16).verdict, /Beyond this host's 16 CPUs vCPUs take turns/);
+  t.match(
+    fitted(curve([1e4, 0.1, 0]), 16).verdict,
+    /vCPUs beyond the 16 CPUs they may run on take turns/,
+  );
   t.notMatch(fitted(points, 8).verdict, /take turns/);
   t.notMatch(fitted(points, null).verdict, /take turns/);
 });
