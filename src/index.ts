@@ -5,13 +5,18 @@
  * - {@link probeHost} tells what this host can do: `faultline probe`
  * - {@link GuestMemory}, {@link createResolver}, {@link createDiscard}: the memory backend alone
  * - {@link discardMatrix} tries every way of throwing memory away: `faultline matrix discard`
- * - {@link BENCHES} measure, each with its `run` and `describe`: `faultline bench`
+ * - {@link BENCHES} measure, each with its `run` and `describe`: `faultline bench`; {@link runAll} does
+ *   all of them in brief
+ * - {@link fitScaling} fits the Universal Scalability Law to a curve, also to one of others
  *
  * @packageDocumentation
  */
+export { describeAll, runAll } from '../bench/scale/all.js';
 export type { Bench, BenchOptions } from '../bench/scale/bench.js';
 export { type ContentionRun, contention } from '../bench/scale/contention.js';
 export { type DeliveryRow, deliveries, type LabelledRun } from '../bench/scale/deliveries.js';
+export { type FaultsRun, faults } from '../bench/scale/faults.js';
+export { type MicroFigure, micro } from '../bench/scale/micro.js';
 export { type OverheadRow, overhead, type Pair } from '../bench/scale/overhead.js';
 export { BENCHES } from '../bench/scale/registry.js';
 export { type UnitRun, units } from '../bench/scale/units.js';
@@ -52,6 +57,14 @@ export type * from './machine/run-result.js';
 export type { Writers } from './machine/writers.js';
 export type { Percentiles } from './measure/histogram.js';
 export type { HostDescription } from './measure/host.js';
+export { isDisturbed } from './measure/other-load.js';
+export { publishedCurves, REFERENCES } from './measure/published-curves.js';
+export {
+  type Coefficient,
+  fitScaling,
+  type ScalingFit,
+  type ScalingPoint,
+} from './measure/scaling-law.js';
 export {
   BACKINGS,
   type Backing,
@@ -78,7 +91,12 @@ export {
 export type { HugetlbPool } from './memory/hugetlb-pool.js';
 export { findBacking } from './memory/open-backing.js';
 export { type Trap, trapMissing } from './memory/trap.js';
-export type { BenchResult } from './report/bench-result.js';
+export type {
+  BenchResult,
+  BenchSet,
+  Figure,
+  LatencyHistogram,
+} from './report/bench-result.js';
 export type {
   CallLocks,
   ContentionRow,
@@ -86,6 +104,7 @@ export type {
   LockShare,
   ThreadShare,
 } from './report/contention-result.js';
+export type * from './report/faults-result.js';
 export { describeDiscardMatrix } from './report/matrix-report.js';
 export { describeRun } from './report/run-report.js';
 export type { SourceFault } from './source/faulty-source.js';

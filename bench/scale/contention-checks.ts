@@ -1,4 +1,4 @@
-import { GuestError } from '../../src/ffi/errors.js';
+import { DefectError, GuestError } from '../../src/ffi/errors.js';
 import { DELIVERIES } from '../../src/machine/delivery.js';
 import { WORKLOAD_START } from '../../src/machine/guest-physical-map.js';
 import type { ThreadLocks } from '../../src/machine/run-result.js';
@@ -7,7 +7,8 @@ import type { ContentionRun } from './contention.js';
 /**
  * A run's counters held against each other: what they say in two ways must be the same.
  *
- * @throws GuestError for a run whose figures cannot be right, or are not complete
+ * @throws DefectError for a run whose figures contradict each other
+ * @throws GuestError for one whose trace is not complete
  */
 export function checkRun(run: ContentionRun): void {
   const { prefilled } = DELIVERIES[run.delivery.used];
@@ -21,7 +22,7 @@ export function checkRun(run: ContentionRun): void {
   }
   const wrong = faultsWrong(run) ?? writersWrong(run) ?? locksWrong(run);
   if (wrong !== null) {
-    throw new GuestError(`a run of ${run.label} (${run.part}) contradicts itself: ${wrong}`);
+    throw new DefectError(`a run of ${run.label} (${run.part}) contradicts itself: ${wrong}`);
   }
   const lost = run.locks?.reduce((total, locks) => total + (locks.lost ?? 0), 0) ?? 0;
   if (lost > 0) {

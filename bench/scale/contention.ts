@@ -1,6 +1,7 @@
 import { GuestError, UnsupportedError } from '../../src/ffi/errors.js';
 import type { RunResult } from '../../src/machine/run-result.js';
 import { describeHost } from '../../src/measure/host.js';
+import { isDisturbed } from '../../src/measure/other-load.js';
 import { perfEvents } from '../../src/measure/perf-counters.js';
 import {
   readVmaLockStatistics,
@@ -139,11 +140,6 @@ interface Step {
   readonly part: Part;
   /** Not a warm-up. */
   readonly kept: boolean;
-}
-
-/** A run that does not tell what others used is not called disturbed. */
-function isDisturbed(run: RunResult & { readonly otherCpus?: number | null }): boolean {
-  return (run.otherCpus ?? 0) > 0.1;
 }
 
 function difference(

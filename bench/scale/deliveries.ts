@@ -6,6 +6,7 @@ import type { BenchResult } from '../../src/report/bench-result.js';
 import { count, figure, median } from '../../src/report/figures.js';
 import { textTable } from '../../src/report/table.js';
 import { type Bench, theOne } from './bench.js';
+import { describeDisturbance } from './disturbance.js';
 import { memoryFor, verifiedRun } from './verified-run.js';
 
 /** A row of the table: times are medians over the repetitions, counts those of the run that counted. */
@@ -157,6 +158,10 @@ function explain(result: BenchResult<LabelledRun, readonly DeliveryRow[]>): stri
     '  exit     KVM_RUN returns, the vCPU thread fills the page itself and re-enters; nobody sleeps.',
     '           Its price is one more entry into the guest: dear on a software KVM, cheap on VMX or SVM',
   ];
+  const disturbance = describeDisturbance(result.runs);
+  if (disturbance !== null) {
+    lines.push(disturbance);
+  }
   const reasons = new Set(
     result.runs.flatMap(({ counted, notMeasured }) => (counted ? Object.values(notMeasured) : [])),
   );

@@ -7,6 +7,7 @@ import { describeHost } from '../../src/measure/host.js';
 import { figure, median } from '../../src/report/figures.js';
 import { textTable } from '../../src/report/table.js';
 import type { Bench } from './bench.js';
+import { describeDisturbance } from './disturbance.js';
 import { memoryFor, verifiedRun } from './verified-run.js';
 
 const DEFAULTS = { pages: 16384, repeat: 7 } as const;
@@ -34,6 +35,8 @@ export interface Pair {
   readonly allocateMicroseconds: number | null;
   readonly resolveP50Microseconds: number | null;
   readonly pagesVerified: number;
+  /** While the guest of the TypeScript ran; see `RunResult`. */
+  readonly otherCpus: number | null;
 }
 
 export interface OverheadRow {
@@ -105,6 +108,7 @@ export const overhead: Bench<Pair, readonly OverheadRow[]> = {
       figure(row.userMicroseconds, 2),
       figure(row.allocateMicroseconds, 2),
     ]);
+    const disturbance = describeDisturbance(result.runs);
     return [
       textTable(head, rows),
       '',
@@ -113,6 +117,7 @@ export const overhead: Bench<Pair, readonly OverheadRow[]> = {
       "user: the median of TypeScript's time per fault outside system calls, in every sixteenth fault,",
       'the cost of reading the clock taken off. alloc: the kernel allocating the page, in a fault of the',
       'alias mapping, likewise.',
+      ...(disturbance === null ? [] : [disturbance]),
     ].join('\n');
   },
 };
@@ -136,6 +141,7 @@ async function runPair(
     allocateMicroseconds: typescript.perFault.allocateMicroseconds,
     resolveP50Microseconds: typescript.resolveMicroseconds?.p50 ?? null,
     pagesVerified: (typescript.pages.verified ?? 0) + c.verified,
+    otherCpus: typescript.otherCpus,
   };
 }
 

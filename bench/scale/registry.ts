@@ -1,6 +1,8 @@
 import type { Bench } from './bench.js';
 import { contention } from './contention.js';
 import { deliveries } from './deliveries.js';
+import { faults } from './faults.js';
+import { micro } from './micro.js';
 import { overhead } from './overhead.js';
 import { soak } from './soak.js';
 import { units } from './units.js';
@@ -8,8 +10,10 @@ import { units } from './units.js';
 /** All benches, in the order of `faultline bench --list`. */
 export const BENCHES: readonly Bench[] = [
   deliveries as Bench,
+  faults as Bench,
   contention as Bench,
   overhead as Bench,
   units as Bench,
+  micro as Bench,
   soak as Bench,
 ];

@@ -8,6 +8,7 @@ import {
   type Network,
   nameOfNetwork,
 } from '../../src/source/network-link.js';
+import { describeDisturbance } from './disturbance.js';
 import type { UnitRun } from './units.js';
 import { type Contest, contestOver, type Loss } from './units-contest.js';
 import {
@@ -101,6 +102,10 @@ function explain({ constant, summary, runs }: Result): string[] {
     `A page's contents take ${pattern.toFixed(1)} µs to make, meanwhile: no network here is faster than ${((4096 * 8) / pattern / 1000).toFixed(0)} Gbit/s.`,
     "The networks' latencies are assumptions: see --network.",
   ];
+  const disturbance = describeDisturbance(runs);
+  if (disturbance !== null) {
+    lines.push(disturbance);
+  }
   for (const reason of new Set(summary.subjects.map(({ refusal }) => refusal))) {
     if (reason !== null) {
       const names = summary.subjects.filter(({ refusal }) => refusal === reason);

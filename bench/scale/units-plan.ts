@@ -1,14 +1,12 @@
-import { FaultlineError } from '../../src/ffi/errors.js';
 import { chooseDelivery, type DeliveryName } from '../../src/machine/delivery.js';
 import { WORKLOAD_START } from '../../src/machine/guest-physical-map.js';
 import { whyRefused } from '../../src/machine/refusals.js';
 import type { Backing, BackingName } from '../../src/memory/backing.js';
-import { GuestMemory } from '../../src/memory/guest-memory.js';
-import { availablePages, growCommand, readHugetlbPool } from '../../src/memory/hugetlb-pool.js';
+import { availablePages, readHugetlbPool } from '../../src/memory/hugetlb-pool.js';
 import { findBacking } from '../../src/memory/open-backing.js';
-import { formatSize } from '../../src/memory/sizes.js';
 import type { Network } from '../../src/source/network-link.js';
 import { memoryFor } from './verified-run.js';
+import { whyNoMemory } from './why-no-memory.js';
 
 /**
  * What the guest does: touches every page in the order of addresses, or one page of many in a random
@@ -58,30 +56,17 @@ export function subjectOf(backing: BackingName, units: readonly number[]): Subje
     whyRefused(found, { unitBytes, delivery: delivery.name })?.reason ?? null;
   const possible = units.filter((unitBytes) => whyNot(unitBytes) === null);
   const refusal = units.map(whyNot).find((reason) => reason !== null) ?? null;
-  const reason = possible.length === 0 ? refusal : whyNotHere(found, Math.max(...possible));
+  const reason =
+    possible.length === 0
+      ? refusal
+      : whyNoMemory(
+          found,
+          memoryFor((LEAST_UNITS * Math.max(...possible)) / 4096),
+          MOST_MEMORY_BYTES,
+        );
   return reason === null
     ? { backing, delivery: delivery.name, units: possible, refusal, roomBytes: roomFor(found) }
     : { backing, reason };
-}
-
-/** Tries the least that will be needed. */
-function whyNotHere(backing: Backing, unitBytes: number): string | null {
-  const bytes = memoryFor((LEAST_UNITS * unitBytes) / 4096);
-  const pool = backing.hugetlb ? readHugetlbPool(backing.pageBytes) : null;
-  if (pool !== null && availablePages(pool) * backing.pageBytes < bytes) {
-    const available = availablePages(pool);
-    const most = MOST_MEMORY_BYTES / backing.pageBytes;
-    return `hugetlb pages of ${formatSize(backing.pageBytes)} are needed, ${bytes / backing.pageBytes} at least and ${most} at most, and ${available} can be had. Run: ${growCommand(backing.pageBytes, pool, most - available)}`;
-  }
-  try {
-    GuestMemory.create(backing, bytes, backing.pageBytes).close();
-    return null;
-  } catch (error) {
-    if (error instanceof FaultlineError && error.code === 'unsupported') {
-      return error.hint === '' ? error.message : `${error.message}. ${error.hint}`;
-    }
-    throw error;
-  }
 }
 
 function roomFor({ hugetlb, pageBytes }: Backing): number {

@@ -1,8 +1,14 @@
-import { GuestError, InterruptedError, UnsupportedError } from '../../src/ffi/errors.js';
+import {
+  DefectError,
+  GuestError,
+  InterruptedError,
+  UnsupportedError,
+} from '../../src/ffi/errors.js';
 import { WORKLOAD_START } from '../../src/machine/guest-physical-map.js';
 import type { RunOptions } from '../../src/machine/machine-config.js';
 import { runGuest } from '../../src/machine/run-guest.js';
 import type { RunResult } from '../../src/machine/run-result.js';
+import { findContradiction } from './contradiction.js';
 
 /** Guest RAM that holds `pages` pages of workload: a multiple of every fault unit. */
 export function memoryFor(pages: number): number {
@@ -11,12 +17,17 @@ export function memoryFor(pages: number): number {
 }
 
 /**
- * A run whose memory has verified.
+ * A run whose memory has verified, and whose figures agree with each other.
  *
- * @throws GuestError for any other: a bench that cannot verify its own work has no result
+ * @param run does it
+ * @throws GuestError for one that did not verify: a bench that cannot verify its own work has no result
+ * @throws DefectError for one whose counters contradict each other: they were counted wrongly
  */
-export async function verifiedRun(options: RunOptions): Promise<RunResult> {
-  const result = await runGuest(options);
+export async function verifiedRun(
+  options: RunOptions,
+  run: (options: RunOptions) => Promise<RunResult> = runGuest,
+): Promise<RunResult> {
+  const result = await run(options);
   if (result.error?.code === 'interrupted') {
     throw new InterruptedError('the bench was interrupted');
   }
@@ -28,6 +39,12 @@ export async function verifiedRun(options: RunOptions): Promise<RunResult> {
   }
   if (result.pages.verified === null || result.pages.verified !== result.pages.touched) {
     throw new UnsupportedError('a bench needs a guest whose memory can be verified', 'Use touch.');
+  }
+  const contradiction = findContradiction(result);
+  if (contradiction !== null) {
+    throw new DefectError(
+      `the counters of a run under delivery ${result.delivery.used} contradict each other: ${contradiction}`,
+    );
   }
   return result;
 }

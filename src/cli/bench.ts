@@ -2,7 +2,8 @@ import { accessSync, constants, existsSync, statSync, writeFileSync } from 'node
 import { totalmem } from 'node:os';
 import { dirname } from 'node:path';
 import { Command, Option } from 'commander';
-import type { Bench, BenchChoices } from '../../bench/scale/bench.js';
+import { ALL, describeAll, runAll } from '../../bench/scale/all.js';
+import type { Bench, BenchChoices, BenchOptions } from '../../bench/scale/bench.js';
 import { BENCHES } from '../../bench/scale/registry.js';
 import { memoryFor } from '../../bench/scale/verified-run.js';
 import { UnsupportedError, UsageError } from '../ffi/errors.js';
@@ -12,7 +13,6 @@ import { UFFD_SPLITS } from '../machine/machine-config.js';
 import type { BackingName } from '../memory/backing.js';
 import { findBacking } from '../memory/open-backing.js';
 import { formatSize } from '../memory/sizes.js';
-import type { BenchResult } from '../report/bench-result.js';
 import { interruptible } from './interrupt.js';
 import {
   listOf,
@@ -36,7 +36,7 @@ export function benchCommand(): Command {
     .description(
       'measures, and verifies the memory of every run; --list says what each bench takes',
     )
-    .argument('[NAME]', 'which bench (--list)')
+    .argument('[NAME]', 'which bench (--list), or all')
     .addOption(new Option('--pages <N>', 'pages of 4 KiB each run touches').argParser(parseWhole))
     .addOption(new Option('--repeat <N>', 'repetitions or pairs').argParser(parseWhole))
     .addOption(new Option('--vcpus <LIST>', 'vCPUs, as 1,2,4').argParser(listOf(parseWhole)))
@@ -120,6 +120,10 @@ export function benchCommand(): Command {
         process.stdout.write(list());
         return;
       }
+      if (name === ALL.name) {
+        await runSet(flags);
+        return;
+      }
       const bench = BENCHES.find((candidate) => candidate.name === name);
       if (bench === undefined) {
         throw new UsageError(
@@ -132,20 +136,44 @@ export function benchCommand(): Command {
 }
 
 async function run(bench: Bench, { json, list: _list, ...choices }: BenchFlags): Promise<void> {
-  checkChoices(bench, choices);
+  checkChoices(bench.name, bench.takes, choices);
+  await report(
+    json,
+    true,
+    (options) => bench.run({ ...choices, ...options }),
+    (result) => bench.describe(result),
+  );
+}
+
+/** All benches, each in brief. */
+async function runSet({ json, list: _list, ...choices }: BenchFlags): Promise<void> {
+  checkChoices(ALL.name, [], choices);
+  await report(json, false, runAll, (set) => describeAll(set));
+}
+
+/**
+ * Measures, with progress on stderr, and gives the result.
+ *
+ * @param steps whether it is steps that `measure` counts
+ */
+async function report<Result>(
+  json: string | undefined,
+  steps: boolean,
+  measure: (options: BenchOptions) => Promise<Result>,
+  describe: (result: Result) => string,
+): Promise<void> {
   if (json !== undefined && json !== '-') {
     checkWritable(json); // before minutes of work, not after
   }
   let progress: ProgressLine | null = null;
   let behind = 0;
-  let result: BenchResult<unknown, unknown>;
+  let result: Result;
   try {
     result = await interruptible((signal) =>
-      bench.run({
-        ...choices,
+      measure({
         signal,
         onStep: (done, total, step) => {
-          progress ??= new ProgressLine(total);
+          progress ??= new ProgressLine(total, steps);
           behind = done;
           progress.step(done, step);
         },
@@ -160,7 +188,7 @@ async function run(bench: Bench, { json, list: _list, ...choices }: BenchFlags):
     process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
     return;
   }
-  process.stdout.write(`${bench.describe(result)}\n`);
+  process.stdout.write(`${describe(result)}\n`);
   if (json !== undefined) {
     writeResult(json, `${JSON.stringify(result, null, 2)}\n`);
   }
@@ -186,12 +214,15 @@ function optionOf(choice: string): string {
   return `--${choice.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-function checkChoices(bench: Bench, choices: BenchChoices): void {
+function checkChoices(
+  bench: string,
+  takes: readonly (keyof BenchChoices)[],
+  choices: BenchChoices,
+): void {
   for (const [name, value] of Object.entries(choices)) {
     const option = optionOf(name);
-    if (!(bench.takes as readonly string[]).includes(name)) {
-      const takes = bench.takes.map(optionOf).join(', ');
-      throw new UsageError(`bench ${bench.name} takes no ${option}`, `It takes ${takes}.`);
+    if (!(takes as readonly string[]).includes(name)) {
+      throw new UsageError(`bench ${bench} takes no ${option}`, `It takes ${listTaken(takes)}.`);
     }
     const values: readonly unknown[] = Array.isArray(value) ? value : [value];
     if (values.includes(0) && !MAY_BE_ZERO.has(name)) {
@@ -230,9 +261,15 @@ function checkWritable(path: string): void {
   }
 }
 
+function listTaken(takes: readonly (keyof BenchChoices)[]): string {
+  return takes.length === 0 ? 'nothing but --json' : takes.map(optionOf).join(', ');
+}
+
 function list(): string {
-  return BENCHES.map(
-    ({ name, description, extent, takes }) =>
-      `${name}: ${description} (${extent}; takes ${takes.map(optionOf).join(', ')})\n`,
-  ).join('');
+  return [...BENCHES, { ...ALL, takes: [] }]
+    .map(
+      ({ name, description, extent, takes }) =>
+        `${name}: ${description} (${extent}; takes ${listTaken(takes)})\n`,
+    )
+    .join('');
 }

@@ -1,17 +1,29 @@
 import { Presets, SingleBar } from 'cli-progress';
 import type { Progress } from '../machine/machine-config.js';
 
+/** Less is not worth saying, nor is it known before so much has passed. */
+const LEAST_SECONDS = 2;
+
 /**
  * Progress on stderr: a bar on a terminal, otherwise a line for every step, so that logs stay short.
+ * Both say how much time is left, by what the steps took until now.
  */
 export class ProgressLine {
   private readonly bar: SingleBar | null;
+  private readonly began = performance.now();
 
-  constructor(private readonly total: number) {
+  /**
+   * @param total steps, or whatever else `done` counts
+   * @param steps whether it is steps that are counted, and a log names each by its number
+   */
+  constructor(
+    private readonly total: number,
+    private readonly steps = true,
+  ) {
     this.bar = process.stderr.isTTY
       ? new SingleBar(
           {
-            format: '{bar} {percentage}% {step}',
+            format: '{bar} {percentage}%{left}  {step}',
             hideCursor: true,
             clearOnComplete: true,
             stream: process.stderr,
@@ -19,25 +31,42 @@ export class ProgressLine {
           Presets.shades_classic,
         )
       : null;
-    this.bar?.start(total, 0, { step: '' });
+    this.bar?.start(total, 0, { step: '', left: '' });
   }
 
   /** A step begins; `done` steps are behind it. */
   step(done: number, name: string): void {
-    this.bar?.update(done, { step: name });
+    const left = describeLeft((performance.now() - this.began) / 1000, done, this.total);
+    this.bar?.update(done, { step: name, left });
     if (this.bar === null) {
-      process.stderr.write(`[${done + 1}/${this.total}] ${name}\n`);
+      const where = this.steps
+        ? `${done + 1}/${this.total}`
+        : `${Math.floor((100 * done) / this.total)}%`;
+      process.stderr.write(`[${where}] ${name}${left}\n`);
     }
   }
 
   /** Within a step. */
   within(done: number, progress: Progress): void {
     if (progress.pages !== null && progress.pages > 0) {
-      this.bar?.update(done + Math.min(progress.faults / progress.pages, 1));
+      const now = done + Math.min(progress.faults / progress.pages, 1);
+      const left = describeLeft((performance.now() - this.began) / 1000, now, this.total);
+      this.bar?.update(now, { left });
     }
   }
 
   stop(): void {
     this.bar?.stop();
   }
+}
+
+/** `, about 40 s left`; empty where that cannot be told yet, or is nothing. */
+export function describeLeft(seconds: number, done: number, total: number): string {
+  const left = (seconds * (total - done)) / done;
+  if (!(seconds >= LEAST_SECONDS && left >= LEAST_SECONDS && Number.isFinite(left))) {
+    return '';
+  }
+  return left < 120
+    ? `, about ${Math.round(left)} s left`
+    : `, about ${Math.round(left / 60)} minutes left`;
 }

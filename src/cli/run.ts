@@ -50,6 +50,7 @@ export interface RunFlags {
   readonly uffds: NonNullable<RunOptions['uffds']>;
   readonly source: NonNullable<RunOptions['source']>;
   readonly network?: NonNullable<RunOptions['network']>;
+  readonly delayMicroseconds: number;
   readonly poison?: readonly number[];
   readonly onMemoryError: NonNullable<RunOptions['onMemoryError']>;
   readonly failSource?: NonNullable<RunOptions['failSource']>;
@@ -163,6 +164,14 @@ export function runCommand(): Command {
     )
     .addOption(
       new Option(
+        '--delay-microseconds <N>',
+        'an imitated fetch: how much later each page is here, requests of several threads at a time',
+      )
+        .argParser(parseWhole)
+        .default(0),
+    )
+    .addOption(
+      new Option(
         '--poison <GPA,…>',
         'GPAs whose fault units fail when they are touched, as 0x300000; not those of the image; may be given often',
       ).argParser(parseAddresses),
@@ -239,6 +248,7 @@ export function optionsOf(image: string, flags: RunFlags): RunOptions {
     uffds: flags.uffds,
     source: flags.source,
     network: flags.network ?? null,
+    delayMicroseconds: flags.delayMicroseconds,
     ...(flags.poison !== undefined && { poison: flags.poison }),
     onMemoryError: flags.onMemoryError,
     failSource: flags.failSource ?? [],

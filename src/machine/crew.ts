@@ -91,6 +91,7 @@ export class Crew {
     this.source = new SharedSource({
       contents: config.source,
       network: config.network,
+      delayMicroseconds: config.delayMicroseconds,
       faults: config.failSource,
       retries: config.sourceRetries,
     });

@@ -64,6 +64,11 @@ export interface RunOptions {
    * before that does not. Default null: none.
    */
   readonly network?: Network | null;
+  /**
+   * How much later every page is there that is brought in while the guest runs, in microseconds: an
+   * imitated fetch, on top of `network`. Requests of several threads overlap. Default 0.
+   */
+  readonly delayMicroseconds?: number;
   /** GPAs whose fault units fail when they are touched. Default none. */
   readonly poison?: readonly number[];
   /** What becomes of a vCPU that touches memory which failed. Default `stop`. */
@@ -132,6 +137,7 @@ export interface MachineConfig {
   readonly uffds: 'one' | 'per-vcpu';
   readonly source: ContentsSpec;
   readonly network: Network | null;
+  readonly delayMicroseconds: number;
   readonly poison: readonly number[];
   readonly onMemoryError: MemoryErrorPolicy;
   readonly failSource: readonly SourceFault[];
@@ -197,6 +203,12 @@ export function completeConfig(options: RunOptions): MachineConfig {
   const discard = checkBackground('--discard', options.discard, DISCARD_BYTES_PER_SECOND);
   const prefetch = checkBackground('--prefetch', options.prefetch, null);
   const network = checkNetwork(options.network ?? null);
+  const delayMicroseconds = options.delayMicroseconds ?? 0;
+  if (!(delayMicroseconds >= 0 && delayMicroseconds <= MOST_LATENCY_MICROSECONDS)) {
+    throw new UsageError(
+      `--delay-microseconds ${delayMicroseconds} is not from 0 to ${MOST_LATENCY_MICROSECONDS}`,
+    );
+  }
   const failSource = options.failSource ?? [];
   for (const fault of failSource) {
     checkFault(fault, memoryBytes);
@@ -209,6 +221,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
     collapse,
     prefetch: prefetch !== null,
     network: network !== null,
+    delay: delayMicroseconds > 0,
     failSource: failSource.length > 0,
     discard: discard !== null,
     poison: options.poison !== undefined && options.poison.length > 0,
@@ -251,6 +264,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
     uffds: oneOf('--uffds', options.uffds ?? 'one', UFFD_SPLITS),
     source: checkSource(options.source ?? { kind: 'pattern', seed: DEFAULT_SEED }),
     network,
+    delayMicroseconds,
     poison: checkPoison(options.poison ?? [], memoryBytes),
     onMemoryError: oneOf(
       '--on-memory-error',

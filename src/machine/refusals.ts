@@ -17,6 +17,7 @@ export interface Wish {
   readonly collapse?: CollapsePolicy;
   readonly prefetch?: boolean;
   readonly network?: boolean;
+  readonly delay?: boolean;
   readonly failSource?: boolean;
   readonly discard?: boolean;
   readonly poison?: boolean;
@@ -101,6 +102,11 @@ const RULES: readonly Rule[] = [
       network && delivery === 'kernel' ? 'every page is there beforehand' : null,
   },
   {
+    flag: '--delay-microseconds',
+    refuses: (_backing, { delay, delivery }) =>
+      delay && delivery === 'kernel' ? 'every page is there beforehand' : null,
+  },
+  {
     flag: '--fail-source',
     refuses: (_backing, { failSource, delivery }) =>
       failSource && delivery === 'kernel' ? 'every page is there beforehand' : null,
@@ -169,6 +175,7 @@ const WISHES: readonly (readonly [flag: string, as: string, wish: Wish])[] = [
   ['--collapse', 'end', { collapse: 'end' }],
   ['--prefetch', 'background with --delivery kernel', { prefetch: true, delivery: 'kernel' }],
   ['--network', 'RATE with --delivery kernel', { network: true, delivery: 'kernel' }],
+  ['--delay-microseconds', 'N with --delivery kernel', { delay: true, delivery: 'kernel' }],
   ['--fail-source', 'WHAT with --delivery kernel', { failSource: true, delivery: 'kernel' }],
   ['--discard', 'background with --delivery kernel', { discard: true, delivery: 'kernel' }],
   ['--poison', 'GPA with --delivery kernel', { poison: true, delivery: 'kernel' }],

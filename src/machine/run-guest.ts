@@ -1,6 +1,7 @@
 import { errnoName } from '../ffi/errors.js';
 import { counterRow, FAULTS } from '../measure/counters.js';
 import { describeHost } from '../measure/host.js';
+import { OtherLoad } from '../measure/other-load.js';
 import { perfEvents } from '../measure/perf-counters.js';
 import { nameOfFault } from '../source/faulty-source.js';
 import { nameOfSource, openSource } from '../source/open-source.js';
@@ -52,8 +53,9 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   );
   const seconds = (): number => (performance.now() - started) / 1000;
   const pages = machine.workload.pagesTouched;
+  const others = new OtherLoad();
   if (unfilled === null) {
-    await runCrew(crew, cut, () =>
+    await runCrew(crew, cut, others, () =>
       callbacks.call(() =>
         options.onProgress?.({ faults: sumFaults(crew), pages, seconds: seconds() }),
       ),
@@ -121,13 +123,19 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     ...summarize(machine, crew, judgement, touched),
     startup: crew.startup,
     ...account.result(crew.choreFinishes),
+    otherCpus: others.cpus,
     wallSeconds: seconds(),
     host,
   };
 }
 
 /** Starts the threads and sees them through to their end. */
-async function runCrew(crew: Crew, cut: RunCut, onProgress: () => void): Promise<void> {
+async function runCrew(
+  crew: Crew,
+  cut: RunCut,
+  others: OtherLoad,
+  onProgress: () => void,
+): Promise<void> {
   const ticker = setInterval(onProgress, PROGRESS_MILLISECONDS);
   cut.onCut = () => crew.nudge();
   const isCut = (): boolean => cut.error !== null;
@@ -135,8 +143,10 @@ async function runCrew(crew: Crew, cut: RunCut, onProgress: () => void): Promise
     await crew.launch(cut.goOn, isCut);
     await crew.ready(isCut);
     if (!isCut() && crew.failure === null) {
+      others.begin();
       crew.control.start();
       await crew.finished(isCut);
+      others.end();
     }
   } finally {
     clearInterval(ticker);

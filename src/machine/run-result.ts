@@ -6,6 +6,7 @@ import type { Percentiles } from '../measure/histogram.js';
 import type { HostDescription } from '../measure/host.js';
 import type { HugetlbReport } from '../memory/guest-memory.js';
 import type { HugetlbPool } from '../memory/hugetlb-pool.js';
+import type { LatencyHistogram } from '../report/bench-result.js';
 import type { SourceTally } from '../source/source-control.js';
 import type { Startup } from './crew.js';
 import type { DeliveryName, ReportedBy } from './delivery.js';
@@ -186,6 +187,8 @@ export interface RunResult {
   readonly source: SourceTally | null;
   /** First accesses of pages as the guest's TSC saw them; null for an image that times none. */
   readonly latencyMicroseconds: Percentiles | null;
+  /** The same in log2 buckets. */
+  readonly latencyHistogram: LatencyHistogram | null;
   /**
    * From an access that faults to the instruction after it: the same of those first accesses alone
    * that were faults, which are the slowest of all. It differs from `latencyMicroseconds` where one
@@ -233,6 +236,11 @@ export interface RunResult {
   /** From the first vCPU's entry to the last one's end. */
   readonly guestSeconds: number | null;
   readonly pagesPerSecond: number | null;
+  /**
+   * CPUs' worth of time that other processes used while the guest ran: at least so much, for the
+   * kernel counts in ticks, and what those do not tell is taken off. Null of a guest that did not run.
+   */
+  readonly otherCpus: number | null;
   readonly perVcpu: readonly VcpuResult[];
   /** Empty but for delivery `handler`. */
   readonly perHandler: readonly HandlerResult[];

@@ -15,6 +15,7 @@ import {
   type ThreadHistograms,
   threadHistograms,
 } from '../measure/histogram.js';
+import { inMicroseconds } from '../measure/latency-histogram.js';
 import { type Measured, sumMeasured } from '../measure/measured.js';
 import { openAccess } from '../memory/guest-access.js';
 import type { Judgement } from './bundled-guests.js';
@@ -28,6 +29,7 @@ type Figures = Pick<
   RunResult,
   | 'faults'
   | 'latencyMicroseconds'
+  | 'latencyHistogram'
   | 'firstInstructionMicroseconds'
   | 'resolveMicroseconds'
   | 'perFault'
@@ -201,9 +203,16 @@ function faulted(
   return Object.values(ended).reduce((sum, times) => sum + times, 0);
 }
 
-type GuestLatency = Pick<RunResult, 'latencyMicroseconds' | 'firstInstructionMicroseconds'>;
+type GuestLatency = Pick<
+  RunResult,
+  'latencyMicroseconds' | 'latencyHistogram' | 'firstInstructionMicroseconds'
+>;
 
-const UNTIMED: GuestLatency = { latencyMicroseconds: null, firstInstructionMicroseconds: null };
+const UNTIMED: GuestLatency = {
+  latencyMicroseconds: null,
+  latencyHistogram: null,
+  firstInstructionMicroseconds: null,
+};
 
 /**
  * From the histograms that the guest keeps in its own memory, in cycles of its TSC.
@@ -238,6 +247,7 @@ function guestLatency(
     percentilesOf(counts, maxCycles, microsecondsPerCycle);
   return {
     latencyMicroseconds: percentiles(all),
+    latencyHistogram: inMicroseconds(all, microsecondsPerCycle),
     firstInstructionMicroseconds: faulted === null ? null : percentiles(largestOf(all, faulted)),
   };
 }

@@ -1,12 +1,15 @@
 import type { RunResult } from '../machine/run-result.js';
+import { isDisturbed } from '../measure/other-load.js';
 import { describeNetwork } from '../source/network-link.js';
 import { count, figure } from './figures.js';
 import { textList } from './table.js';
 
-function describeSource({ source, network, failSource }: RunResult['config']): string {
+function describeSource(config: RunResult['config']): string {
+  const { source, network, delayMicroseconds, failSource } = config;
   const over = network === null ? '' : ` over a network of ${describeNetwork(network)}`;
+  const later = delayMicroseconds === 0 ? '' : `, each page ${delayMicroseconds} µs later`;
   const failing = failSource.length === 0 ? '' : `, made to fail (${failSource.join(', ')})`;
-  return `${source}${over}${failing}`;
+  return `${source}${over}${later}${failing}`;
 }
 
 const DONE: Readonly<Record<string, string>> = {
@@ -135,6 +138,14 @@ export function describeRun(result: RunResult): string {
       'seconds',
       `${figure(result.guestSeconds, 3)} in the guest, ${figure(result.wallSeconds, 3)} in all`,
     ],
+    ...(isDisturbed(result)
+      ? [
+          [
+            'disturbed',
+            `other processes used ${figure(result.otherCpus, 2)} CPUs meanwhile, or more`,
+          ] satisfies [string, string],
+        ]
+      : []),
     [
       'host',
       `Linux ${result.host.kernel}, ${result.host.kvmModule ?? 'unknown KVM module'}, ${result.host.paging ?? 'unknown'} paging, ${result.host.cpus} CPUs`,

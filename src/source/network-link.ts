@@ -5,7 +5,7 @@ import { CLOCK_MONOTONIC, TIMER_ABSTIME } from '../uapi/syscall.js';
 
 /** A network between a machine and the place its pages come from. */
 export interface Network {
-  /** Of the link, all threads together. */
+  /** Of the link, all threads together. Infinite for a link that has latency alone. */
   readonly bitsPerSecond: number;
   /** From a request to the first bit of its answer. Requests of several threads overlap in it. */
   readonly latencyMicroseconds: number;

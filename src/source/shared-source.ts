@@ -6,9 +6,13 @@ import { SourceControl, type SourceTally } from './source-control.js';
 export interface SharedSourceOptions {
   readonly contents: ContentsSpec;
   readonly network: Network | null;
+  /** On top of the network's latency. */
+  readonly delayMicroseconds: number;
   readonly faults: readonly SourceFault[];
   readonly retries: number;
 }
+
+const UNLIMITED: Network = { bitsPerSecond: Number.POSITIVE_INFINITY, latencyMicroseconds: 0 };
 
 /** The source that the threads of one run open, as the thread that stops them sees it. */
 export class SharedSource {
@@ -17,7 +21,9 @@ export class SharedSource {
   private readonly control: SourceControl;
   private readonly link: SharedArrayBuffer | null;
 
-  constructor({ contents, network, faults, retries }: SharedSourceOptions) {
+  constructor(options: SharedSourceOptions) {
+    const { contents, faults, retries } = options;
+    const network = delayed(options);
     const control = SourceControl.allocate();
     this.control = new SourceControl(control);
     this.link = network === null ? null : allocateLink();
@@ -42,4 +48,13 @@ export class SharedSource {
   get tally(): SourceTally {
     return this.control.tally;
   }
+}
+
+/** A delay is latency, of a network with any number of wires where there is none. */
+function delayed({ network, delayMicroseconds }: SharedSourceOptions): Network | null {
+  if (delayMicroseconds === 0) {
+    return network;
+  }
+  const { bitsPerSecond, latencyMicroseconds } = network ?? UNLIMITED;
+  return { bitsPerSecond, latencyMicroseconds: latencyMicroseconds + delayMicroseconds };
 }

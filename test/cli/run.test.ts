@@ -128,6 +128,33 @@ const refused: { args: string[]; status: number; says: RegExp }[] = [
     status: 2,
     says: /--fail-source cannot be used as given.*every page is there beforehand/,
   },
+  {
+    args: ['run', 'touch', '--delay-microseconds', '1', '--delivery', 'kernel'],
+    status: 2,
+    says: /--delay-microseconds cannot be used as given.*every page is there beforehand/,
+  },
+  { args: ['run', 'touch', '--delay-microseconds', '1s'], status: 2, says: /whole number/ },
+  {
+    args: ['bench', 'faults', '--reference', 'moorthy-2024,linus-1991'],
+    status: 2,
+    says: /--reference linus-1991 is not known. There are: moorthy-2024, houghton-2024/,
+  },
+  { args: ['bench', 'faults', '--vcpus', '1,65'], status: 2, says: /--vcpus 65 is not a whole/ },
+  { args: ['bench', 'faults', '--handlers', '65'], status: 2, says: /--handlers 65 is not/ },
+  { args: ['bench', 'faults', '--unit', '4K'], status: 2, says: /bench faults takes no --unit/ },
+  { args: ['bench', 'faults', '--pin', 'vcpu=99'], status: 2, says: /--pin names CPU 99/ },
+  {
+    args: ['bench', 'faults', '--pages', '1000000', '--vcpus', '64'],
+    status: 2,
+    says: /--pages 1000000 for each of 64 vCPUs takes .*, and a guest has 200G at most/,
+  },
+  {
+    args: ['bench', 'faults', '--backing', 'hugetlb-1G', '--vcpus', '1'],
+    status: 3,
+    says: /nothing to measure; kernel: .*its pages are 1G/,
+  },
+  { args: ['bench', 'all', '--repeat', '3'], status: 2, says: /bench all takes no --repeat/ },
+  { args: ['bench', 'all', '--json', '/nonesuch/x'], status: 2, says: /--json .* cannot be/ },
   { args: ['run', 'touch', '--fail-source', 'page=x'], status: 2, says: /It is page=GPA/ },
   {
     args: ['run', 'touch', '--fail-source', 'page=0x10000000'],

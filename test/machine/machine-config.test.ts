@@ -21,6 +21,7 @@ t.test('only the image is needed', async (t) => {
     handlers: 1,
     source: { kind: 'pattern', seed: 1 },
     network: null,
+    delayMicroseconds: 0,
     failSource: [],
     sourceRetries: 3,
     pin: {},
@@ -49,6 +50,7 @@ t.test('what is given is kept', async (t) => {
     uffds: 'per-vcpu',
     source: { kind: 'zero' },
     network: { bitsPerSecond: 1e9, latencyMicroseconds: 50 },
+    delayMicroseconds: 7.5,
     failSource: [{ kind: 'page', address: 0x200000, times: 2 }],
     sourceRetries: 0,
     pin: { vcpu: [0, 0], handler: [0] },
@@ -87,6 +89,7 @@ for (const [flag, name, values] of [
   ],
   ['--on-memory-error', 'onMemoryError', ['', 'ignore']],
   ['--pin', 'pin', [{ vcpu: [-1] }, { vcpu: [0, 1024] }, { handler: [0.5] }]],
+  ['--delay-microseconds', 'delayMicroseconds', [-1, 60_000_001, Number.NaN, Infinity]],
   ['--source-retries', 'sourceRetries', [-1, 0.5, 1001, Number.NaN]],
   [
     '--fail-source',

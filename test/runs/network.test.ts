@@ -46,6 +46,42 @@ t.test('neighbours come with the same request', { skip }, async (t) => {
   t.ok(requests >= 4 && requests < 1024 / 2, `time for ${requests.toFixed(1)} latencies`);
 });
 
+/** 32 pages, each 60 ms later: 1.9 s, one after the other. */
+const DELAYED = { delayMicroseconds: 60_000, params: { pages: '32' }, vcpus: 4 } as const;
+
+for (const [delivery, atOnce] of [
+  ['exit', 4],
+  ['handler', 4],
+  ['handler', 1],
+] as const) {
+  t.test(
+    `every page is here so much later, ${atOnce} at a time: ${delivery}`,
+    { skip },
+    async (t) => {
+      const way = delivery === 'handler' ? { handlers: atOnce } : {};
+      const run = await runGuest({ ...options, ...DELAYED, delivery, ...way });
+      t.match(run, { outcome: 'completed', pages: { verified: 32 } });
+      t.equal(run.faults.outcomes.installed, 32);
+      const { fromMicroseconds, counts } = run.latencyHistogram!;
+      t.equal(
+        counts.reduce((sum, count) => sum + count, 0),
+        32,
+        'every first access is in it',
+      );
+      t.ok(fromMicroseconds[0]! * 2 > DELAYED.delayMicroseconds, 'and none was sooner');
+      const least = (32 / atOnce) * 0.06;
+      t.ok(run.guestSeconds! >= least, `${run.guestSeconds} of ${least} s`);
+      if (atOnce > 1) {
+        t.ok(run.guestSeconds! < 0.75 * 32 * 0.06, `${run.guestSeconds} s: they overlap`);
+      }
+      const json = JSON.stringify(run);
+      t.equal(JSON.parse(json).config.delayMicroseconds, 60_000);
+      t.strictSame(JSON.parse(json).config, run.config, 'nothing in it is lost in JSON');
+      t.equal(run.config.network, null);
+    },
+  );
+}
+
 t.test('a run without a network says so', { skip }, async (t) => {
   const { config } = await runGuest(options);
   t.equal(config.network, null);

@@ -8,8 +8,9 @@ import {
   type Network,
   nameOfNetwork,
 } from '../../src/source/network-link.js';
-import { type NetworkSpec, openSource } from '../../src/source/open-source.js';
+import { type NetworkSpec, openSource, type SourceSpec } from '../../src/source/open-source.js';
 import { PatternSource } from '../../src/source/pattern-source.js';
+import { SharedSource } from '../../src/source/shared-source.js';
 import type { NetworkThreadData, NetworkThreadEnd } from '../support/network-thread.js';
 import { referenceWord } from '../support/reference-pattern.js';
 
@@ -31,7 +32,7 @@ function timed(action: () => void): number {
 }
 
 async function transferInThreads(
-  spec: NetworkSpec,
+  spec: SourceSpec,
   threads: number,
   transfers: number,
   bytes: number,
@@ -126,6 +127,50 @@ t.test('latencies overlap', { timeout: 30_000 }, async (t) => {
   const network = { bitsPerSecond: 1e12, latencyMicroseconds: 400_000 };
   const nanoseconds = await transferInThreads(over(network), 4, 1, 4096);
   t.ok(nanoseconds >= 0.4e9);
+  t.ok(nanoseconds < 1.6e9, `${nanoseconds} ns, and one after the other it would be 1.6e9`);
+});
+
+const delayed = (delayMicroseconds: number, network: Network | null = null): SourceSpec =>
+  new SharedSource({
+    contents: { kind: 'pattern', seed: 7 },
+    network,
+    delayMicroseconds,
+    faults: [],
+    retries: 0,
+  }).spec;
+
+t.test('a page is never here before its delay, whatever its size', async (t) => {
+  for (const microseconds of [0.5, 40, 300, 2500]) {
+    const source = openSource(delayed(microseconds));
+    for (const bytes of [4096, 2 ** 21]) {
+      const words = new Int32Array(bytes / 4);
+      const times = Array.from({ length: 10 }, (_, round) =>
+        timed(() => source.fill(round, words, 0, words.length)),
+      );
+      t.ok(Math.min(...times) >= microseconds * 1000, `${Math.min(...times)} ns`);
+    }
+  }
+  const words = new Int32Array(1024);
+  openSource(delayed(10)).fill(9, words, 0, 1024);
+  t.equal(words[1023], referenceWord(9, 7, 1023), 'and it is what it must be');
+});
+
+t.test('a delay comes on top of a network, and not on its wire', { timeout: 20_000 }, async (t) => {
+  const network = { bitsPerSecond: 1e8, latencyMicroseconds: 1000 };
+  const source = openSource(delayed(3000, network));
+  const words = new Int32Array(1024);
+  const least = transmission(network, 4096) + 4_000_000;
+  for (let round = 0; round < 5; round++) {
+    t.ok(timed(() => source.fill(round, words, 0, 1024)) >= least);
+  }
+  const wire = { bitsPerSecond: 1e12, latencyMicroseconds: 0 };
+  const nanoseconds = await transferInThreads(delayed(400_000, wire), 4, 1, 4096);
+  t.ok(nanoseconds >= 0.4e9 && nanoseconds < 1.6e9, `${nanoseconds} ns`);
+});
+
+t.test('delays of several threads overlap', { timeout: 30_000 }, async (t) => {
+  const nanoseconds = await transferInThreads(delayed(200_000), 4, 2, 65536);
+  t.ok(nanoseconds >= 0.4e9, 'each had two of them');
   t.ok(nanoseconds < 1.6e9, `${nanoseconds} ns, and one after the other it would be 1.6e9`);
 });
 

@@ -10,7 +10,7 @@ const contents = { kind: 'pattern', seed: 9 } as const;
 const right = new PatternSource(9);
 
 const shared = (faults: readonly SourceFault[], retries: number): SharedSource =>
-  new SharedSource({ contents, network: null, faults, retries });
+  new SharedSource({ contents, network: null, delayMicroseconds: 0, faults, retries });
 
 const failing = (times: number | null): SourceFault[] => [{ kind: 'page', address: 0, times }];
 
@@ -73,7 +73,13 @@ t.test('closing ends the pause of another thread', { timeout: 20_000 }, async (t
 
 t.test('the sources of a run lie on each other in one order', async (t) => {
   const network = { bitsPerSecond: 1e12, latencyMicroseconds: 0 };
-  const { spec } = new SharedSource({ contents, network, faults: failing(1), retries: 1 });
+  const { spec } = new SharedSource({
+    contents,
+    network,
+    delayMicroseconds: 0,
+    faults: failing(1),
+    retries: 1,
+  });
   t.match(spec, {
     kind: 'retrying',
     of: { kind: 'network', of: { kind: 'faulty', of: contents } },

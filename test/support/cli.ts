@@ -18,6 +18,7 @@ export interface CliResult {
  *
  * @param wrap a command and arguments to run it under
  * @param onStart called once it has been started
+ * @param path of the command line, where it is not that of this build
  * @param onOutput called with everything written so far, whenever something is
  */
 export async function cli(
@@ -25,9 +26,10 @@ export async function cli(
   wrap: readonly string[] = [],
   onOutput: (written: string, child: ChildProcess) => void = () => undefined,
   onStart: (child: ChildProcess) => void = () => undefined,
+  path: string = CLI,
 ): Promise<CliResult> {
   const began = performance.now();
-  const [command, ...rest] = [...wrap, process.execPath, CLI, ...args];
+  const [command, ...rest] = [...wrap, process.execPath, path, ...args];
   const child = spawn(command!, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
   onStart(child);
   let stdout = '';
