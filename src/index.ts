@@ -10,11 +10,10 @@
  * @packageDocumentation
  */
 export type { Bench, BenchOptions } from '../bench/scale/bench.js';
-export { type DeliveryRow, deliveries, type LabelledRun } from '../bench/scale/deliveries.js';
-export { type OverheadRow, overhead, type Pair } from '../bench/scale/overhead.js';
+export { deliveries } from '../bench/scale/deliveries.js';
+export { overhead } from '../bench/scale/overhead.js';
 export { BENCHES } from '../bench/scale/registry.js';
-export { type UnitRun, units } from '../bench/scale/units.js';
-export type { UnitsRow, UnitsSummary } from '../bench/scale/units-summary.js';
+export { units } from '../bench/scale/units.js';
 export type { AroundPolicy } from './fault/around.js';
 export { UNTIMED } from './fault/fault-timing.js';
 export type { OutcomeName } from './fault/outcome.js';
@@ -76,9 +75,12 @@ export {
 export type { HugetlbPool } from './memory/hugetlb-pool.js';
 export { findBacking } from './memory/open-backing.js';
 export { type Trap, trapMissing } from './memory/trap.js';
-export type { BenchResult } from './report/bench-result.js';
+export type { BenchResult, BenchSet } from './report/bench-result.js';
+export type { DeliveryRow, LabelledRun } from './report/deliveries-result.js';
 export { describeDiscardMatrix } from './report/matrix-report.js';
+export type { OverheadRow, Pair } from './report/overhead-result.js';
 export { describeRun } from './report/run-report.js';
+export type { UnitRun, UnitsRow, UnitsSummary } from './report/units-result.js';
 export type { SourceFault } from './source/faulty-source.js';
 export type { Network } from './source/network-link.js';
 export type { ContentsSpec } from './source/open-source.js';

@@ -1,0 +1,26 @@
+/** What is compared: the deliveries that have a loop of ours. */
+export type Measured = 'exit' | 'handler';
+
+/** One run in TypeScript and one in C, of the same guest on the same memory. */
+export interface Pair {
+  readonly delivery: Measured;
+  readonly typescriptSeconds: number;
+  readonly cSeconds: number;
+  /** TypeScript over C. */
+  readonly ratio: number;
+  readonly userMicroseconds: number | null;
+  readonly allocateMicroseconds: number | null;
+  readonly resolveP50Microseconds: number | null;
+  readonly pagesVerified: number;
+}
+
+export interface OverheadRow {
+  readonly delivery: Measured;
+  readonly pairs: number;
+  readonly ratio: number | null;
+  readonly lowest: number;
+  readonly highest: number;
+  /** TypeScript's time per fault in userspace, outside system calls. */
+  readonly userMicroseconds: number | null;
+  readonly allocateMicroseconds: number | null;
+}
