@@ -1,0 +1,97 @@
+import type { BenchResult } from '../bench-result.js';
+import type { ContentionRow, ContentionSummary } from '../contention-result.js';
+import { count, figure, figureText } from '../figures.js';
+import { drawChart } from './chart.js';
+import { lockCountChart, lockTimeChart } from './lock-chart.js';
+import type { Section } from './section.js';
+import { htmlTable } from './table.js';
+
+const THREADS = { vcpus: 'vCPUs', handlers: 'handlers', writers: 'writers' } as const;
+
+export function contentionSection({ summary }: BenchResult<unknown, ContentionSummary>): Section {
+  const { rows, calls, notMeasured } = summary;
+  const times = lockTimeChart(rows);
+  return {
+    verdicts: rows.map(verdictOf),
+    body: [
+      rows.length === 0 ? null : drawChart(lockCountChart(rows)),
+      times === null ? null : drawChart(times),
+      htmlTable(
+        'Per fault: medians, lowest and highest of the repetitions',
+        [
+          ...['what', 'vCPUs', 'handlers', 'writers', 'acquired for read', 'for write'],
+          ...['context switches', 'KVM_RUNs', 'retries', 'pages/s', 'p50 µs', 'p99 µs'],
+          'verified in each',
+        ],
+        rows.map((row) => [
+          row.label,
+          ...[row.vcpus, row.handlers].map(String),
+          row.writesPerSecond === null
+            ? String(row.writers)
+            : `${row.writers}: ${figureText(row.writesPerSecond, 0)} writes/s`,
+          figureText(row.read.acquisitions, 2),
+          figureText(row.write.acquisitions, 2),
+          figureText(row.contextSwitches, 2),
+          figureText(row.kvmRuns, 2),
+          figureText(row.pageFaultRetries, 3),
+          figureText(row.pagesPerSecond, 0),
+          figureText(row.p50Microseconds, 1),
+          figureText(row.p99Microseconds, 1),
+          count(row.pagesVerified),
+        ]),
+      ),
+      htmlTable(
+        'mmap_lock by threads, per fault: times in µs',
+        [
+          ...['what', 'threads', 'acquired for read', 'waiting', 'holding'],
+          ...['acquired for write', 'waiting', 'holding'],
+        ],
+        rows.flatMap(({ label, byThread }) =>
+          byThread.map(({ threads, read, write }) => [
+            label,
+            THREADS[threads],
+            ...[read, write].flatMap((share) => [
+              figureText(share.acquisitions, 3),
+              figureText(share.waitMicroseconds, 2),
+              figureText(share.holdMicroseconds, 2),
+            ]),
+          ]),
+        ),
+        2,
+      ),
+      calls.length === 0
+        ? null
+        : htmlTable(
+            'mmap_lock taken by single calls on this kernel',
+            ['call', 'calls counted', 'for read, each', 'for write, each', 'note'],
+            calls.map(({ call, calls: times, read, write, note }) => [
+              call,
+              count(times),
+              figure(read, 2),
+              figure(write, 2),
+              note,
+            ]),
+          ),
+    ],
+    notMeasured: Object.entries(notMeasured).map(([name, why]) => `${name}: ${why}`),
+    disturbed: rows
+      .filter(({ disturbed }) => disturbed > 0)
+      .map(({ label, disturbed, pagesPerSecond }) => {
+        const of = Math.max(disturbed, pagesPerSecond.runs);
+        return `${label}: ${disturbed} of at least ${of} runs`;
+      }),
+  };
+}
+
+function verdictOf({ label, read, write, contextSwitches }: ContentionRow): string {
+  const locks = read.acquisitions.median + write.acquisitions.median;
+  const switches =
+    contextSwitches === null
+      ? 'context switches are not known'
+      : `${figure(contextSwitches.median, 2)} context switches`;
+  const waits = [read.waitMicroseconds, write.waitMicroseconds];
+  const waiting = waits.every((wait) => wait !== null)
+    ? `, ${figure(waits[0]!.median + waits[1]!.median, 1)} µs of it waiting for the lock`
+    : '';
+  return `${label}: a fault takes mmap_lock ${figure(locks, 2)} times, with ${switches}${waiting}.`;
+}
