@@ -1,3 +1,5 @@
+import type { Figure } from './bench-result.js';
+
 /** What is compared: the deliveries that have a loop of ours. */
 export type Measured = 'exit' | 'handler';
 
@@ -23,4 +25,9 @@ export interface OverheadRow {
   /** TypeScript's time per fault in userspace, outside system calls. */
   readonly userMicroseconds: number | null;
   readonly allocateMicroseconds: number | null;
+}
+
+/** The ratio of a row as a figure; null where there was no pair. */
+export function ratioOf({ ratio, lowest, highest, pairs }: OverheadRow): Figure | null {
+  return ratio === null ? null : { median: ratio, lowest, highest, runs: pairs };
 }

@@ -1,6 +1,6 @@
 import * as Plot from '@observablehq/plot';
+import { visible } from '../visible-text.js';
 import type { Size } from './chart.js';
-import { visible } from './markup.js';
 import { compactCount, logTicks, ticksWithRoom } from './ticks.js';
 
 /**

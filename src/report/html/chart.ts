@@ -1,6 +1,7 @@
 import { createWindow, type DrawnElement } from '@mixmark-io/domino';
 import * as Plot from '@observablehq/plot';
-import { html, type Markup, trusted, visible } from './markup.js';
+import { visible } from '../visible-text.js';
+import { html, type Markup, trusted } from './markup.js';
 import { PATTERN_FILLS, patternsFor } from './patterns.js';
 
 /** Of a drawing: it is made once for wide pages and once for narrow ones. */

@@ -1,8 +1,8 @@
 import * as Plot from '@observablehq/plot';
 import type { LatencyHistogram } from '../bench-result.js';
 import type { FaultsCurve, FaultsPoint } from '../faults-result.js';
+import { visible } from '../visible-text.js';
 import type { Chart, Size } from './chart.js';
-import { visible } from './markup.js';
 import { type SeriesStyle, seriesStyle } from './series.js';
 import { compactTime, logTicks } from './ticks.js';
 

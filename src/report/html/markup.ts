@@ -1,3 +1,5 @@
+import { visible } from '../visible-text.js';
+
 /**
  * HTML that is put together from text of others: whatever comes in as a string is text, and stays
  * text. Only what {@link html} made, or {@link trusted} vouches for, is markup.
@@ -40,15 +42,4 @@ const ENTITIES: Readonly<Record<string, string>> = {
 
 function escapeText(text: string): string {
   return visible(text).replace(/[&<>"']/g, (character) => ENTITIES[character]!);
-}
-
-/**
- * What cannot be seen, shown: control characters, and those that turn the direction of text around,
- * which would show a command that is not the one that is pasted.
- */
-export function visible(text: string): string {
-  return text.replace(
-    /(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}]/gu,
-    (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
-  );
 }

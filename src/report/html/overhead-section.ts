@@ -1,6 +1,6 @@
-import type { BenchResult, Figure } from '../bench-result.js';
+import type { BenchResult } from '../bench-result.js';
 import { figure, figureText } from '../figures.js';
-import type { OverheadRow, Pair } from '../overhead-result.js';
+import { type OverheadRow, type Pair, ratioOf } from '../overhead-result.js';
 import { drawChart } from './chart.js';
 import { rangeChart } from './range-chart.js';
 import type { Section } from './section.js';
@@ -55,9 +55,4 @@ export function overheadSection({
     notMeasured: [],
     disturbed: [],
   };
-}
-
-/** The ratio of a row as a figure; null where there was no pair. */
-export function ratioOf({ ratio, lowest, highest, pairs }: OverheadRow): Figure | null {
-  return ratio === null ? null : { median: ratio, lowest, highest, runs: pairs };
 }

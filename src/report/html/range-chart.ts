@@ -1,8 +1,8 @@
 import * as Plot from '@observablehq/plot';
 import type { Figure } from '../bench-result.js';
+import { visible } from '../visible-text.js';
 import { categoryMarks, categoryOptions, distinctLabels } from './categories.js';
 import type { Chart, LegendEntry } from './chart.js';
-import { visible } from './markup.js';
 import { seriesStyle } from './series.js';
 
 /** Figures that belong together: one in each row, or none. */

@@ -2,8 +2,8 @@ import * as Plot from '@observablehq/plot';
 import type { ScalingFit } from '../../measure/scaling-law.js';
 import type { Figure } from '../bench-result.js';
 import type { FaultsSummary } from '../faults-result.js';
+import { visible } from '../visible-text.js';
 import type { Chart, LegendEntry, Size } from './chart.js';
-import { visible } from './markup.js';
 import { type SeriesStyle, seriesStyle } from './series.js';
 import { compactCount, logTicks, ticksWithRoom } from './ticks.js';
 
