@@ -58,6 +58,10 @@ export function categoryMarks(
       frameAnchor: 'top-left',
       text: (label: string) => label,
       dy: 4,
+      // The grid does not run through the names.
+      fill: 'currentColor',
+      stroke: 'var(--ground)',
+      strokeWidth: 4,
       lineWidth: across / 14,
       textOverflow: 'ellipsis-end',
     }),

@@ -1,7 +1,7 @@
 import type { Comparison, Comparisons } from '../compare.js';
 import { percentText, verdictsOf } from '../compare-report.js';
 import { figureText } from '../figures.js';
-import { drawPairs } from './chart.js';
+import { drawChart, drawPairs } from './chart.js';
 import { html, type Markup } from './markup.js';
 import { rangeChart } from './range-chart.js';
 import { htmlFacts, htmlList, htmlTable } from './table.js';
@@ -52,7 +52,7 @@ function compared({ heading, differences, points, leftOut }: Comparison): Markup
         { label: 'B', figures: rows.map(({ found }) => found.b) },
       ],
     });
-    return chart === null ? [] : [{ ...chart, half: true as const }];
+    return chart === null ? [] : [chart];
   });
   return html`<h3>${heading}</h3>
 ${
@@ -66,7 +66,7 @@ ${
       )
 }
 ${htmlList(verdictsOf(figures))}
-${drawPairs(charts)}
+${charts.length === 1 ? drawChart(charts[0]!) : drawPairs(charts.map((chart) => ({ ...chart, half: true })))}
 ${htmlTable(
   'Figures of both: medians, lowest and highest of the repetitions',
   ['what', 'figure', 'A', 'B', 'B to A', 'noise'],

@@ -49,7 +49,7 @@ main { max-width: 1040px; margin: 0 auto; padding: 24px 20px 48px; }
 h1 { font-size: 1.5rem; margin: 0 0 8px; }
 h2 { font-size: 1.25rem; margin: 48px 0 8px; padding-top: 12px; border-top: 2px solid var(--text); }
 h3 { font-size: 1rem; margin: 28px 0 4px; }
-h1, h2, h3, p, li, dd, figcaption, tbody th, .word { overflow-wrap: anywhere; }
+h1, h2, h3, p, li, dd, figcaption { overflow-wrap: anywhere; }
 a { color: var(--link); }
 p, ul, figcaption { max-width: 80ch; }
 p, ul { margin: 6px 0; }
@@ -76,11 +76,13 @@ thead th { color: var(--muted); font-weight: 500; vertical-align: bottom; overfl
 tbody td.word { min-width: 9em; }
 thead tr { border-bottom: 1px solid var(--text); }
 tbody tr { border-bottom: 1px solid var(--rule); }
+tbody th, td.word { overflow-wrap: break-word; }
 tbody th { font-weight: 400; min-width: 7em; }
 .word { text-align: left; }
 .number { text-align: right; white-space: nowrap; }
 thead .number { white-space: normal; }
 .runs { width: 100%; }
+.runs code { display: block; max-width: calc(100vw - 32px); overflow-wrap: anywhere; }
 .runs tbody th { padding-top: 10px; }
 figure { margin: 24px 0; }
 figcaption { margin-bottom: 6px; color: var(--muted); font-size: 14px; }
