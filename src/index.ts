@@ -6,6 +6,7 @@
  * - {@link GuestMemory}, {@link createResolver}, {@link createDiscard}: the memory backend alone
  * - {@link discardMatrix} tries every way of throwing memory away: `faultline matrix discard`
  * - {@link BENCHES} measure, each with its `run` and `describe`: `faultline bench`
+ * - {@link readResult}, {@link compareResults}: what `faultline report` reads and compares
  *
  * @packageDocumentation
  */
@@ -75,7 +76,7 @@ export {
 export type { HugetlbPool } from './memory/hugetlb-pool.js';
 export { findBacking } from './memory/open-backing.js';
 export { type Trap, trapMissing } from './memory/trap.js';
-export type { BenchResult, BenchSet } from './report/bench-result.js';
+export type { BenchResult, BenchSet, Figure, LatencyHistogram } from './report/bench-result.js';
 export type { DeliveryRow, LabelledRun } from './report/deliveries-result.js';
 export { describeDiscardMatrix } from './report/matrix-report.js';
 export type { OverheadRow, Pair } from './report/overhead-result.js';

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { BENCHES } from '../bench/scale/registry.js';
+import { reportCommand } from '../src/cli/report.js';
 import { runCommand } from '../src/cli/run.js';
 import { backingTable, refusalTable } from '../src/report/backing-tables.js';
 import { kvmSkip } from './support/host.js';
@@ -41,7 +42,9 @@ t.test('what the README lists exists', async (t) => {
   for (const { name } of BENCHES) {
     t.match(readme, `\`${name}\``, `bench ${name} is in the README`);
   }
-  const options = runCommand().options.map(({ long }) => long);
+  const options = [runCommand(), reportCommand()].flatMap((command) =>
+    command.options.map(({ long }) => long),
+  );
   const [offered] = readme.split('## What it does not do yet');
   for (const [option] of offered!.matchAll(/--[a-z][a-z-]+/g)) {
     t.ok([...options, '--help', '--list'].includes(option), `${option} is an option`);

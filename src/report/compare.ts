@@ -17,7 +17,7 @@ export interface ComparedFigure {
   readonly decimals: number;
   readonly a: Figure;
   readonly b: Figure;
-  /** Of b's median to a's; null where a's is 0 and b's is not. */
+  /** Of b's median to a's; null where a's is 0, or next to nothing, and b's is not. */
   readonly percent: number | null;
   readonly noise: Noise;
 }
@@ -229,9 +229,8 @@ function compareFigures(mine: MeasuredPoint, other: MeasuredPoint): ComparedFigu
     }
     const clear = standsClear(a, b);
     const noise = clear === null ? 'unknown' : clear ? 'exceeds' : 'within';
-    const same = a.median === b.median;
-    const percent = same ? 0 : a.median === 0 ? null : ((b.median - a.median) / a.median) * 100;
-    return [{ name, decimals, a, b, percent, noise }];
+    const percent = a.median === b.median ? 0 : ((b.median - a.median) / a.median) * 100;
+    return [{ name, decimals, a, b, percent: Number.isFinite(percent) ? percent : null, noise }];
   });
 }
 

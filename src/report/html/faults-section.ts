@@ -59,7 +59,11 @@ function contest(curves: readonly FaultsCurve[]): string[] {
     .sort((a, b) => b.figure.median - a.figure.median);
   const [best, worst] = [there[0]!, there.at(-1)!];
   const at = `With ${vcpus} vCPU${vcpus === 1 ? '' : 's'}`;
-  const factor = figure(best.figure.median / worst.figure.median, 2);
+  const ratio = best.figure.median / worst.figure.median;
+  if (!Number.isFinite(ratio)) {
+    return [`${at}, ${worst.label} brought in next to no pages.`];
+  }
+  const factor = figure(ratio, 2);
   switch (standsClear(best.figure, worst.figure)) {
     case true:
       return [`${at}, ${best.label} is the fastest: ${factor} times ${worst.label}, the slowest.`];

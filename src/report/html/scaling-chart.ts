@@ -49,12 +49,13 @@ export function scalingChart({ curves, published }: FaultsSummary, cpus: number)
   const heights = [
     ...lines.flatMap(({ points }) =>
       points.flatMap(({ pagesPerSecond: { lowest, median, highest } }) => [
-        lowest > 0 ? lowest : median,
+        lowest,
+        median,
         highest,
       ]),
     ),
     ...elsewhere.map(({ pagesPerSecond }) => pagesPerSecond),
-  ];
+  ].filter((height) => height > 0);
   const highest = Math.max(1, ...heights);
   const lowest = Math.min(highest, ...heights);
   const log = highest / lowest > LINEAR_RATIO;
