@@ -8,19 +8,19 @@
  * - {@link BENCHES} measure, each with its `run` and `describe`: `faultline bench`; {@link runAll} does
  *   all of them in brief
  * - {@link fitScaling} fits the Universal Scalability Law to a curve, also to one of others
+ * - {@link readResult}, {@link compareResults}: what `faultline report` reads and compares
  *
  * @packageDocumentation
  */
 export { describeAll, runAll } from '../bench/scale/all.js';
 export type { Bench, BenchOptions } from '../bench/scale/bench.js';
 export { type ContentionRun, contention } from '../bench/scale/contention.js';
-export { type DeliveryRow, deliveries, type LabelledRun } from '../bench/scale/deliveries.js';
+export { deliveries } from '../bench/scale/deliveries.js';
 export { type FaultsRun, faults } from '../bench/scale/faults.js';
-export { type MicroFigure, micro } from '../bench/scale/micro.js';
-export { type OverheadRow, overhead, type Pair } from '../bench/scale/overhead.js';
+export { micro } from '../bench/scale/micro.js';
+export { overhead } from '../bench/scale/overhead.js';
 export { BENCHES } from '../bench/scale/registry.js';
-export { type UnitRun, units } from '../bench/scale/units.js';
-export type { UnitsRow, UnitsSummary } from '../bench/scale/units-summary.js';
+export { units } from '../bench/scale/units.js';
 export type { AroundPolicy } from './fault/around.js';
 export { UNTIMED } from './fault/fault-timing.js';
 export type { OutcomeName } from './fault/outcome.js';
@@ -91,12 +91,7 @@ export {
 export type { HugetlbPool } from './memory/hugetlb-pool.js';
 export { findBacking } from './memory/open-backing.js';
 export { type Trap, trapMissing } from './memory/trap.js';
-export type {
-  BenchResult,
-  BenchSet,
-  Figure,
-  LatencyHistogram,
-} from './report/bench-result.js';
+export type { BenchResult, BenchSet, Figure, LatencyHistogram } from './report/bench-result.js';
 export type {
   CallLocks,
   ContentionRow,
@@ -104,9 +99,13 @@ export type {
   LockShare,
   ThreadShare,
 } from './report/contention-result.js';
+export type { DeliveryRow, LabelledRun } from './report/deliveries-result.js';
 export type * from './report/faults-result.js';
 export { describeDiscardMatrix } from './report/matrix-report.js';
+export type { MicroFigure } from './report/micro-result.js';
+export type { OverheadRow, Pair } from './report/overhead-result.js';
 export { describeRun } from './report/run-report.js';
+export type { UnitRun, UnitsRow, UnitsSummary } from './report/units-result.js';
 export type { SourceFault } from './source/faulty-source.js';
 export type { Network } from './source/network-link.js';
 export type { ContentsSpec } from './source/open-source.js';

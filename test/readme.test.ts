@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import t from 'tap';
 import { BENCHES } from '../bench/scale/registry.js';
 import { benchCommand } from '../src/cli/bench.js';
+import { reportCommand } from '../src/cli/report.js';
 import { runCommand } from '../src/cli/run.js';
 import { backingTable, refusalTable } from '../src/report/backing-tables.js';
 import { kvmSkip } from './support/host.js';
@@ -42,7 +43,7 @@ t.test('what the README lists exists', async (t) => {
   for (const { name } of BENCHES) {
     t.match(readme, `\`${name}\``, `bench ${name} is in the README`);
   }
-  const options = [runCommand(), benchCommand()].flatMap((command) =>
+  const options = [runCommand(), benchCommand(), reportCommand()].flatMap((command) =>
     command.options.map(({ long }) => long),
   );
   const [offered] = readme.split('## What it does not do yet');

@@ -1,37 +1,17 @@
 import { availableParallelism } from 'node:os';
 import type { RunOptions } from '../../src/machine/machine-config.js';
-import type { RunResult } from '../../src/machine/run-result.js';
 import { describeHost } from '../../src/measure/host.js';
 import type { BenchResult } from '../../src/report/bench-result.js';
+import type { DeliveryRow, LabelledRun } from '../../src/report/deliveries-result.js';
 import { count, figure, median } from '../../src/report/figures.js';
 import { textTable } from '../../src/report/table.js';
 import { type Bench, theOne } from './bench.js';
 import { describeDisturbance } from './disturbance.js';
 import { memoryFor, verifiedRun } from './verified-run.js';
 
-/** A row of the table: times are medians over the repetitions, counts those of the run that counted. */
-export interface DeliveryRow {
-  readonly label: string;
-  readonly faults: number | null;
-  readonly p50Microseconds: number | null;
-  readonly p99Microseconds: number | null;
-  readonly pagesPerSecond: number | null;
-  readonly mmapLockAcquisitions: number | null;
-  readonly contextSwitches: number | null;
-  /** In each run; the fewest, should they differ. */
-  readonly pagesVerified: number;
-}
-
 interface Variant {
   readonly label: string;
   readonly options: Pick<RunOptions, 'delivery' | 'pin'>;
-}
-
-/** A run, and which row it belongs to. */
-export interface LabelledRun extends RunResult {
-  readonly label: string;
-  /** Kernel events were counted in it, so its times are not used. */
-  readonly counted: boolean;
 }
 
 const DEFAULTS = { pages: 16384, repeat: 3 } as const;

@@ -6,21 +6,11 @@ import { fileURLToPath } from 'node:url';
 import { GuestError, InterruptedError, UnsupportedError } from '../../src/ffi/errors.js';
 import { describeHost } from '../../src/measure/host.js';
 import { figure } from '../../src/report/figures.js';
+import type { MicroFigure } from '../../src/report/micro-result.js';
 import { textTable } from '../../src/report/table.js';
 import type { Bench, BenchOptions } from './bench.js';
 
 const SCRIPT = fileURLToPath(new URL('../micro/hot-path.js', import.meta.url));
-
-/** A part of a fault, in a loop by itself. */
-export interface MicroFigure {
-  readonly part: string;
-  readonly nanoseconds: {
-    readonly mean: number;
-    readonly least: number;
-    readonly p50: number;
-    readonly p99: number;
-  };
-}
 
 /** A line of what the script says: how many there are, then each. */
 export type MicroLine = { readonly total: number } | MicroFigure;

@@ -5,6 +5,7 @@ import { GuestError, UnsupportedError } from '../../src/ffi/errors.js';
 import type { RunResult } from '../../src/machine/run-result.js';
 import { describeHost } from '../../src/measure/host.js';
 import { figure, median } from '../../src/report/figures.js';
+import type { Measured, OverheadRow, Pair } from '../../src/report/overhead-result.js';
 import { textTable } from '../../src/report/table.js';
 import type { Bench } from './bench.js';
 import { describeDisturbance } from './disturbance.js';
@@ -14,40 +15,12 @@ const DEFAULTS = { pages: 16384, repeat: 7 } as const;
 const REFERENCE = fileURLToPath(new URL('../reference/fault-loops', import.meta.url));
 const GUEST = fileURLToPath(new URL('../../guest-images/touch.elf', import.meta.url));
 
-type Measured = 'exit' | 'handler';
-
 /** What the C program prints; bench/reference/README.md. */
 interface ReferenceResult {
   readonly wallSeconds: number;
   readonly faults: number;
   readonly verified: number;
   readonly mismatches: number;
-}
-
-/** One run in TypeScript and one in C, of the same guest on the same memory. */
-export interface Pair {
-  readonly delivery: Measured;
-  readonly typescriptSeconds: number;
-  readonly cSeconds: number;
-  /** TypeScript over C. */
-  readonly ratio: number;
-  readonly userMicroseconds: number | null;
-  readonly allocateMicroseconds: number | null;
-  readonly resolveP50Microseconds: number | null;
-  readonly pagesVerified: number;
-  /** While the guest of the TypeScript ran; see `RunResult`. */
-  readonly otherCpus: number | null;
-}
-
-export interface OverheadRow {
-  readonly delivery: Measured;
-  readonly pairs: number;
-  readonly ratio: number | null;
-  readonly lowest: number;
-  readonly highest: number;
-  /** TypeScript's time per fault in userspace, outside system calls. */
-  readonly userMicroseconds: number | null;
-  readonly allocateMicroseconds: number | null;
 }
 
 const TARGETS: Readonly<Record<Measured, number>> = { exit: 1.05, handler: 1.15 };

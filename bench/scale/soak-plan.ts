@@ -129,33 +129,3 @@ function touchParameters(dice: Dice, reads: boolean): Readonly<Record<string, st
     seed: String(dice.below(2 ** 31)),
   };
 }
-
-/** The command line of a run, to do it again by itself. */
-export function commandOf(options: RunOptions): string {
-  const { params = {}, source, network, prefetch, discard, poison, failSource } = options;
-  const rate = (background: RunOptions['prefetch']): string =>
-    background?.bytesPerSecond ? `background:${background.bytesPerSecond}` : 'background';
-  const flags: (string | number | false | undefined | null)[] = [
-    `--memory ${options.memoryBytes}`,
-    `--backing ${options.backing}`,
-    `--delivery ${options.delivery}`,
-    `--vcpus ${options.vcpus}`,
-    options.timeoutSeconds && `--timeout ${options.timeoutSeconds}`,
-    options.unitBytes && `--unit ${options.unitBytes}`,
-    options.around !== undefined && options.around !== 0 && `--around ${options.around}`,
-    options.collapse && options.collapse !== 'never' && `--collapse ${options.collapse}`,
-    prefetch && `--prefetch ${rate(prefetch)}`,
-    discard && `--discard ${rate(discard)}`,
-    options.uffds === 'per-vcpu' && '--uffds per-vcpu',
-    options.handlers && `--handlers ${options.handlers}`,
-    source?.kind === 'zero' ? '--source zero' : `--source pattern:${source?.seed ?? 1}`,
-    network && `--network ${network.bitsPerSecond}:${network.latencyMicroseconds}`,
-    poison && `--poison ${poison.map((gpa) => `0x${gpa.toString(16)}`).join(',')}`,
-    options.onMemoryError && `--on-memory-error ${options.onMemoryError}`,
-    ...(failSource ?? []).map(
-      (fault) => fault.kind === 'every' && `--fail-source every=${fault.requests}`,
-    ),
-    ...Object.entries(params).map(([name, value]) => `--param ${name}=${value}`),
-  ];
-  return `faultline run ${options.image} ${flags.filter(Boolean).join(' ')}`;
-}

@@ -3,21 +3,21 @@ import type { BenchResult, Figure } from '../../src/report/bench-result.js';
 import { count, figure, NO_FIGURE } from '../../src/report/figures.js';
 import { textTable } from '../../src/report/table.js';
 import {
+  type Best,
+  METRICS,
+  type Metric,
+  type UnitRun,
+  type UnitsRow,
+  type UnitsSummary,
+} from '../../src/report/units-result.js';
+import {
   describeNetwork,
   describeRate,
   type Network,
   nameOfNetwork,
 } from '../../src/source/network-link.js';
 import { describeDisturbance } from './disturbance.js';
-import type { UnitRun } from './units.js';
 import { type Contest, contestOver, type Loss } from './units-contest.js';
-import {
-  type Best,
-  METRICS,
-  type Metric,
-  type UnitsRow,
-  type UnitsSummary,
-} from './units-summary.js';
 
 type Result = BenchResult<UnitRun, UnitsSummary>;
 

@@ -1,6 +1,11 @@
 import { median } from '../../src/report/figures.js';
+import {
+  METRICS,
+  type Metric,
+  type UnitsRow,
+  type UnitsSummary,
+} from '../../src/report/units-result.js';
 import { type Network, nameOfNetwork } from '../../src/source/network-link.js';
-import { METRICS, type Metric, type UnitsRow, type UnitsSummary } from './units-summary.js';
 
 /** The smallest and the largest unit over one network, all backings together that can have both. */
 export interface Contest {

@@ -1,39 +1,16 @@
-import { chooseDelivery, type DeliveryName } from '../../src/machine/delivery.js';
+import { chooseDelivery } from '../../src/machine/delivery.js';
 import { WORKLOAD_START } from '../../src/machine/guest-physical-map.js';
 import { whyRefused } from '../../src/machine/refusals.js';
 import type { Backing, BackingName } from '../../src/memory/backing.js';
 import { availablePages, readHugetlbPool } from '../../src/memory/hugetlb-pool.js';
 import { findBacking } from '../../src/memory/open-backing.js';
+import type { Access, LeftOut, Subject } from '../../src/report/units-result.js';
 import type { Network } from '../../src/source/network-link.js';
 import { memoryFor } from './verified-run.js';
 import { whyNoMemory } from './why-no-memory.js';
 
-/**
- * What the guest does: touches every page in the order of addresses, or one page of many in a random
- * order, so that most of what a large unit brings in is for nothing.
- */
-export const ACCESSES = ['dense', 'sparse'] as const;
-export type Access = (typeof ACCESSES)[number];
-
 /** Sparse: one page in so many. */
 export const SPARSE_EVERY = 64;
-
-/** A kind of memory that is measured, with those of the units that it can have. */
-export interface Subject {
-  readonly backing: BackingName;
-  readonly delivery: DeliveryName;
-  readonly units: readonly number[];
-  /** Why it cannot have the others; null where there are none. */
-  readonly refusal: string | null;
-  /** The most guest RAM a run may have. */
-  readonly roomBytes: number;
-}
-
-/** What could not be measured, and why. */
-export interface LeftOut {
-  readonly backing: BackingName;
-  readonly reason: string;
-}
 
 const MOST_MEMORY_BYTES = memoryFor((256 * 2 ** 20) / 4096);
 /** Units that the smallest run brings in. */

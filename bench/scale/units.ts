@@ -1,29 +1,23 @@
 import { UnsupportedError, UsageError } from '../../src/ffi/errors.js';
 import { checkNetwork } from '../../src/machine/machine-config.js';
-import type { RunResult } from '../../src/machine/run-result.js';
 import { describeHost } from '../../src/measure/host.js';
 import type { BackingName } from '../../src/memory/backing.js';
 import { formatSize, LARGEST_UNIT_BYTES, PAGE_BYTES } from '../../src/memory/sizes.js';
+import {
+  ACCESSES,
+  type Access,
+  type Subject,
+  type UnitRun,
+  type UnitsSummary,
+} from '../../src/report/units-result.js';
 import { type Network, nameOfNetwork } from '../../src/source/network-link.js';
 import { DEFAULT_SEED } from '../../src/source/open-source.js';
 import { PatternSource } from '../../src/source/pattern-source.js';
 import type { Bench, BenchOptions } from './bench.js';
 import { describeUnits } from './units-answer.js';
-import {
-  ACCESSES,
-  type Access,
-  pagesFor,
-  SPARSE_EVERY,
-  type Subject,
-  subjectOf,
-} from './units-plan.js';
-import { compareUnits, type Sample, type UnitsSummary } from './units-summary.js';
+import { pagesFor, SPARSE_EVERY, subjectOf } from './units-plan.js';
+import { compareUnits, type Sample } from './units-summary.js';
 import { memoryFor, verifiedRun } from './verified-run.js';
-
-/** A run, and what the guest did in it. Its `config` says the rest. */
-export interface UnitRun extends RunResult {
-  readonly access: Access;
-}
 
 const DEFAULTS = {
   repeat: 3,

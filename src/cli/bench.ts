@@ -1,6 +1,4 @@
-import { accessSync, constants, existsSync, statSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
-import { dirname } from 'node:path';
 import { Command, Option } from 'commander';
 import { ALL, describeAll, runAll } from '../../bench/scale/all.js';
 import type { Bench, BenchChoices, BenchOptions } from '../../bench/scale/bench.js';
@@ -24,6 +22,7 @@ import {
   parseSize,
   parseWhole,
 } from './option-values.js';
+import { checkWritable, writeOutput } from './output-file.js';
 import { ProgressLine } from './progress.js';
 
 interface BenchFlags extends BenchChoices {
@@ -163,7 +162,7 @@ async function report<Result>(
   describe: (result: Result) => string,
 ): Promise<void> {
   if (json !== undefined && json !== '-') {
-    checkWritable(json); // before minutes of work, not after
+    checkWritable('--json', json); // before minutes of work, not after
   }
   let progress: ProgressLine | null = null;
   let behind = 0;
@@ -190,20 +189,8 @@ async function report<Result>(
   }
   process.stdout.write(`${describe(result)}\n`);
   if (json !== undefined) {
-    writeResult(json, `${JSON.stringify(result, null, 2)}\n`);
-  }
-}
-
-function writeResult(path: string, text: string): void {
-  try {
-    writeFileSync(path, text);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new UnsupportedError(
-      `--json ${path} could not be written (${code ?? 'unknown error'})`,
-      'Name a file where there is room. The result is above.',
-      { cause: error },
-    );
+    const text = `${JSON.stringify(result, null, 2)}\n`;
+    writeOutput('--json', json, text, ' The result is above.');
   }
 }
 
@@ -243,21 +230,6 @@ function checkPages(pages: number): void {
   }
   if (bytes > totalmem()) {
     throw new UnsupportedError(`${takes}, which is more than this host has`, 'Use fewer pages.');
-  }
-}
-
-/** Without creating the file: an interrupted bench leaves nothing. */
-function checkWritable(path: string): void {
-  try {
-    accessSync(existsSync(path) ? path : dirname(path), constants.W_OK);
-    if (existsSync(path) && statSync(path).isDirectory()) {
-      throw Object.assign(new Error('it is a directory'), { code: 'EISDIR' });
-    }
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new UsageError(`--json ${path} cannot be written (${code ?? 'unknown error'})`, '', {
-      cause: error,
-    });
   }
 }
 

@@ -8,6 +8,7 @@ import { STATUS, statusOfError } from './exit-status.js';
 import { asksForRunJson, failedRun } from './failed-run.js';
 import { matrixCommand } from './matrix.js';
 import { probeCommand } from './probe.js';
+import { reportCommand } from './report.js';
 import { runCommand } from './run.js';
 
 /** Does what the command line says, and ends the process. */
@@ -45,7 +46,8 @@ export function createProgram(): Command {
       'after',
       '\nExit status: 0 completed and verified; 1 the guest did not; 2 unusable arguments;\n3 this host lacks what was asked for; 4 a defect of ours; 124 timed out.',
     );
-  for (const command of [probeCommand(), runCommand(), matrixCommand(), benchCommand()]) {
+  const commands = [probeCommand(), runCommand(), matrixCommand(), benchCommand(), reportCommand()];
+  for (const command of commands) {
     program.addCommand(command);
   }
   adopt(program);

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { cpus, release } from 'node:os';
+import { cpus, release, totalmem } from 'node:os';
 
 /** The machine a figure was taken on. */
 export interface HostDescription {
@@ -10,6 +10,10 @@ export interface HostDescription {
   /** `hardware`: EPT or NPT. Null where it cannot be told. */
   readonly paging: 'hardware' | 'shadow' | null;
   readonly cpus: number;
+  /** As `/proc/cpuinfo` names it; null where it does not. Absent from results of older versions. */
+  readonly cpuModel?: string | null;
+  /** RAM. Absent from results of older versions. */
+  readonly memoryBytes?: number;
   readonly node: string;
   /** Of faultline. */
   readonly version: string;
@@ -29,6 +33,8 @@ export function describeHost(): HostDescription {
     kvmModule: module?.name ?? null,
     paging: module === undefined ? null : pagingOf(module),
     cpus: cpus().length,
+    cpuModel: cpus()[0]?.model.trim() || null,
+    memoryBytes: totalmem(),
     node: process.version,
     version: packageVersion(),
   };

@@ -38,3 +38,26 @@ export function figureOf(values: readonly (number | null | undefined)[]): Figure
     runs: known.length,
   };
 }
+
+/** A median and, where there were repetitions, their range: `12,345 (12,100 to 12,600)`. */
+export function figureText(value: Figure | null | undefined, decimals: number): string {
+  if (value === null || value === undefined) {
+    return NO_FIGURE;
+  }
+  const text = (number: number): string =>
+    number.toLocaleString('en-US', {
+      minimumFractionDigits: decimals,
+      maximumFractionDigits: decimals,
+    });
+  const { median: middle, lowest, highest, runs } = value;
+  const range = `${text(lowest)} to ${text(highest)}`;
+  return runs < 2 || text(lowest) === text(highest) ? text(middle) : `${text(middle)} (${range})`;
+}
+
+/** Whether all repetitions of one were above, or below, all of the other; null where nobody knows. */
+export function standsClear(a: Figure, b: Figure): boolean | null {
+  if (a.runs < 2 || b.runs < 2) {
+    return null;
+  }
+  return a.lowest > b.highest || b.lowest > a.highest;
+}

@@ -1,6 +1,7 @@
 import t from 'tap';
-import { type MicroFigure, micro } from '../../bench/scale/micro.js';
+import { micro } from '../../bench/scale/micro.js';
 import type { BenchResult } from '../../src/report/bench-result.js';
+import type { MicroFigure } from '../../src/report/micro-result.js';
 
 t.setTimeout(60_000);
 

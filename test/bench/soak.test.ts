@@ -1,9 +1,10 @@
 import t from 'tap';
-import { commandOf, Dice, drawRun } from '../../bench/scale/soak-plan.js';
+import { Dice, drawRun } from '../../bench/scale/soak-plan.js';
 import { createProgram } from '../../src/cli/program.js';
 import { optionsOf, type RunFlags } from '../../src/cli/run.js';
 import { completeConfig } from '../../src/machine/machine-config.js';
 import { BACKING_KINDS } from '../../src/memory/backing.js';
+import { commandOf } from '../../src/report/run-command.js';
 import { cli } from '../support/cli.js';
 import { kvmSkip } from '../support/host.js';
 

@@ -1,19 +1,19 @@
 /** What the bench `units` plans and concludes; test/cli/bench.test.ts runs it. */
 import fc from 'fast-check';
 import t from 'tap';
-import type { UnitRun } from '../../bench/scale/units.js';
 import { describeUnits } from '../../bench/scale/units-answer.js';
 import { contestOver } from '../../bench/scale/units-contest.js';
-import { pagesFor, SPARSE_EVERY, type Subject, subjectOf } from '../../bench/scale/units-plan.js';
-import {
-  compareUnits,
-  METRICS,
-  type Metric,
-  type Sample,
-  type UnitsSummary,
-} from '../../bench/scale/units-summary.js';
+import { pagesFor, SPARSE_EVERY, subjectOf } from '../../bench/scale/units-plan.js';
+import { compareUnits, type Sample } from '../../bench/scale/units-summary.js';
 import { memoryFor } from '../../bench/scale/verified-run.js';
 import type { BenchResult } from '../../src/report/bench-result.js';
+import {
+  METRICS,
+  type Metric,
+  type Subject,
+  type UnitRun,
+  type UnitsSummary,
+} from '../../src/report/units-result.js';
 import { nameOfNetwork } from '../../src/source/network-link.js';
 
 const MIB = 2 ** 20;

@@ -1,0 +1,67 @@
+import { execFileSync } from 'node:child_process';
+import fc from 'fast-check';
+import t from 'tap';
+import { createProgram } from '../../src/cli/program.js';
+import { optionsOf, type RunFlags } from '../../src/cli/run.js';
+import { completeConfig } from '../../src/machine/machine-config.js';
+import { commandOfRun, quoted } from '../../src/report/run-command.js';
+import { runResult } from '../support/bench-results.js';
+
+t.setTimeout(60_000);
+
+/** What a shell makes of a command line. */
+function words(command: string): string[] {
+  const printed = execFileSync('sh', ['-c', `printf '%s\\0' ${command}`], { encoding: 'utf8' });
+  return printed.split('\0').slice(0, -1);
+}
+
+t.test('a shell takes a quoted word for just that', async (t) => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.string({ unit: 'binary' }), { minLength: 1, maxLength: 30 }),
+      (list) => {
+        const wanted = list.map((word) => word.replaceAll('\0', ''));
+        t.strictSame(words(wanted.map(quoted).join(' ')), wanted);
+      },
+    ),
+    { numRuns: 30 },
+  );
+});
+
+t.test('the command of a run asks for that run', async (t) => {
+  const run = runResult();
+  const config = {
+    ...run.config,
+    pin: { vcpu: [0, 1], handler: [1] },
+    reserve: true,
+    around: 3,
+    collapse: 'complete',
+    prefetch: { bytesPerSecond: null },
+    network: { bitsPerSecond: 1e9, latencyMicroseconds: 12.5 },
+    poison: [0x300000],
+    onMemoryError: 'inject',
+    failSource: ['every=100', 'page=0x200000:2'],
+    sourceRetries: 5,
+    source: 'pattern:77',
+    params: { pages: 64, note: "it's $HOME; `x`" },
+    countKernelEvents: false,
+  } as const;
+  const command = commandOfRun({ ...run, config, image: './my image.elf' });
+  const program = createProgram();
+  let asked: ReturnType<typeof completeConfig> | null = null;
+  program.commands
+    .find((below) => below.name() === 'run')!
+    .action((image: string, flags: RunFlags) => {
+      asked = completeConfig(optionsOf(image, flags));
+    });
+  await program.parseAsync(words(command).slice(1), { from: 'user' });
+  const { source: _source, failSource, ...same } = config;
+  t.match(asked, {
+    ...same,
+    image: './my image.elf',
+    delivery: 'exit',
+    source: { kind: 'pattern', seed: 77 },
+    params: { pages: '64', note: config.params.note },
+  });
+  t.equal(asked!.failSource.length, failSource.length);
+});
