@@ -247,6 +247,8 @@ t.test('what cannot be compared, or says nothing, is refused', async (t) => {
     t.throws(() => planContention(choices), UsageError);
     t.throws(() => planContention(choices), { message: why });
   }
+  const twice = planContention({ delivery: ['exit', 'exit'], writers: [0, 0] });
+  t.equal(twice.variants.length, 1, 'what is asked for twice is one row');
   const plan = planContention({ vcpus: [4], handlers: ['vcpus'], pin: { vcpu: [0, 1] } });
   t.match(plan, { handlers: 4, repeat: 3 });
   t.match(plan.command, /--vcpus 4 .*--handlers 4 .*--writers 0,2 .*--pin 'vcpu=0,1'/);
