@@ -55,8 +55,8 @@ export function planContention(choices: BenchChoices): ContentionPlan {
   const uffds = theOne(choices.uffds, 'one', 'uffds');
   const handlersWanted = theOne(choices.handlers, 1, 'handlers');
   const handlers = handlersWanted === 'vcpus' ? vcpus : handlersWanted;
-  const deliveries = choices.delivery ?? DEFAULTS.delivery;
-  const writers = choices.writers ?? DEFAULTS.writers;
+  const deliveries = [...new Set(choices.delivery ?? DEFAULTS.delivery)];
+  const writers = [...new Set<number>(choices.writers ?? DEFAULTS.writers)];
   const writerRate = choices.writerRate ?? DEFAULTS.writerRate;
   if (choices.writerRate !== undefined && writers.every((threads) => threads === 0)) {
     throw new UsageError('--writer-rate says nothing without writers', 'Add --writers 0,2.');

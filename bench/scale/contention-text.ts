@@ -121,6 +121,7 @@ function explain({ constant, host, summary }: Result): string {
     typeof uncontendedWaitMicroseconds !== 'number'
       ? ''
       : `Tracing makes a lock that nobody else wants look like a wait of ${figure(uncontendedWaitMicroseconds, 1)} µs, and lengthens a hold by as much: compare rows, and take that off. waited: acquisitions that took longer than 10 µs. A wait ends when the thread has the lock and a CPU; a hold goes on while it has none.`,
+    'retries: page faults that gave up mmap_lock while they waited, and were begun again.',
     ...rows.filter(({ writers }) => writers === 0).map(sayCost),
     ...rows.filter(({ writers }) => writers > 0).map((row) => sayWriters(row, rows)),
     sayContinue(summary.calls, host.kernel),

@@ -47,7 +47,7 @@ export function retryTracing(faults: number): RetryTracing | string {
   if (id.value === null) {
     return id.why;
   }
-  symbols ??= readFileSync('/proc/kallsyms', 'utf8');
+  symbols ??= readSymbols();
   const range = functionRange(symbols, 'handle_mm_fault');
   if (range === null) {
     return '/proc/kallsyms does not give the address of handle_mm_fault (kernel.kptr_restrict)';
@@ -58,6 +58,14 @@ export function retryTracing(faults: number): RetryTracing | string {
 
 /** They do not change while the kernel runs, and take a tenth of a second to read. */
 let symbols: string | undefined;
+
+function readSymbols(): string {
+  try {
+    return readFileSync('/proc/kallsyms', 'utf8');
+  } catch {
+    return ''; // a kernel without: no address is told there either
+  }
+}
 
 /**
  * Where a function of the kernel is: up to the next symbol.

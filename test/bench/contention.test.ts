@@ -55,6 +55,13 @@ t.test('its JSON holds the bounds, from counts', { skip }, async (t) => {
   const sleeps = handler!.contextSwitches!.median;
   t.ok(sleeps > 1 && sleeps < 3, `handler: ${sleeps} context switches`);
   t.ok(exit!.contextSwitches!.median < 0.5, 'and who does not sleep is seldom switched');
+  for (const [row, least, most] of [
+    [handler!, 0.9, 1.1],
+    [exit!, 0, 0.1],
+  ] as const) {
+    const given = row.pageFaultRetries?.median ?? Number.NaN;
+    t.ok(given >= least && given <= most, `${row.label}: ${given} faults gave up their lock`);
+  }
   t.ok(exitBeside!.writesPerSecond!.median > 100);
   t.match(
     handlerBeside!.byThread.map(({ threads }) => threads),
@@ -240,6 +247,8 @@ t.test('what cannot be compared, or says nothing, is refused', async (t) => {
     t.throws(() => planContention(choices), UsageError);
     t.throws(() => planContention(choices), { message: why });
   }
+  const twice = planContention({ delivery: ['exit', 'exit'], writers: [0, 0] });
+  t.equal(twice.variants.length, 1, 'what is asked for twice is one row');
   const plan = planContention({ vcpus: [4], handlers: ['vcpus'], pin: { vcpu: [0, 1] } });
   t.match(plan, { handlers: 4, repeat: 3 });
   t.match(plan.command, /--vcpus 4 .*--handlers 4 .*--writers 0,2 .*--pin 'vcpu=0,1'/);
