@@ -2,7 +2,6 @@ import { OUTCOMES } from '../../src/fault/outcome.js';
 import { WORKLOAD_START } from '../../src/machine/guest-physical-map.js';
 import type { RunResult } from '../../src/machine/run-result.js';
 import { latencyCount } from '../../src/measure/latency-histogram.js';
-import { findBacking } from '../../src/memory/open-backing.js';
 
 /** Clocks and rounding: the guest's TSC against ours, rates in whole pages. */
 const TOLERANCE = 0.02;
@@ -58,9 +57,7 @@ function* faultClaims(run: RunResult): Generator<Claim> {
   yield ['outcomes of faults', ended, '=', count, 'faults'];
   const units = unitsTouched(run);
   if (units !== null && config.discard === null) {
-    const prefetched = background
-      .filter(({ chore }) => chore === 'prefetch')
-      .reduce((sum, { count }) => sum + count, 0);
+    const prefetched = background.find(({ chore }) => chore === 'prefetch')?.count ?? 0;
     const brought = outcomes.installed + neighbours + prefetched;
     // khugepaged may have mapped one before us, which is then found there.
     const found = outcomes.present + outcomes.remapped;
@@ -74,7 +71,7 @@ function* faultClaims(run: RunResult): Generator<Claim> {
 /** Fault units that are missing until the guest touches them; null where the image's are among them. */
 function unitsTouched({ config }: RunResult): number | null {
   const { pages, every } = config.params;
-  if (config.unitBytes > WORKLOAD_START || findBacking(config.backing).pageBytes > WORKLOAD_START) {
+  if (config.unitBytes > WORKLOAD_START) {
     return null;
   }
   const pagesPerUnit = config.unitBytes / 4096;

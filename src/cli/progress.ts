@@ -10,16 +10,19 @@ const LEAST_SECONDS = 2;
  */
 export class ProgressLine {
   private readonly bar: SingleBar | null;
-  private readonly began = performance.now();
+  private readonly began: number;
 
   /**
    * @param total steps, or whatever else `done` counts
    * @param steps whether it is steps that are counted, and a log names each by its number
+   * @param seconds for how long it has been under way
    */
   constructor(
     private readonly total: number,
     private readonly steps = true,
+    seconds = 0,
   ) {
+    this.began = performance.now() - seconds * 1000;
     this.bar = process.stderr.isTTY
       ? new SingleBar(
           {
@@ -57,6 +60,26 @@ export class ProgressLine {
 
   stop(): void {
     this.bar?.stop();
+  }
+}
+
+/** Progress of one run that takes longer, on a terminal alone, and until its guest writes there too. */
+export class RunProgress {
+  private line: ProgressLine | null = null;
+  private over = !process.stderr.isTTY;
+
+  update(progress: Progress): void {
+    if (!this.over && progress.seconds >= LEAST_SECONDS && progress.pages !== null) {
+      this.line ??= new ProgressLine(1, true, progress.seconds);
+      this.line.within(0, progress);
+    }
+  }
+
+  /** For good. */
+  stop(): void {
+    this.over = true;
+    this.line?.stop();
+    this.line = null;
   }
 }
 

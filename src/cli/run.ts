@@ -32,6 +32,7 @@ import {
   parseWhole,
   parseWriters,
 } from './option-values.js';
+import { RunProgress } from './progress.js';
 
 export interface RunFlags {
   readonly memory: number;
@@ -262,13 +263,19 @@ export function optionsOf(image: string, flags: RunFlags): RunOptions {
 
 async function run(image: string, flags: RunFlags): Promise<number> {
   const console = flags.json ? process.stderr : process.stdout;
+  const progress = new RunProgress();
+  const write = consoleWriter(console);
   const result = await interruptible((signal) =>
     runGuest({
       ...optionsOf(image, flags),
       signal,
-      onConsole: consoleWriter(console),
+      onConsole: (text) => {
+        progress.stop();
+        return write(text);
+      },
+      onProgress: (now) => progress.update(now),
     }),
-  );
+  ).finally(() => progress.stop());
   process.stdout.write(
     flags.json ? `${JSON.stringify(result, null, 2)}\n` : `${describeRun(result)}\n`,
   );

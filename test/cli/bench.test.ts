@@ -119,5 +119,7 @@ t.test('bench --list names them all', async (t) => {
   const { stdout } = await cli(['bench', '--list']);
   t.match(stdout, /^deliveries: /m);
   t.match(stdout, /^overhead: /m);
+  t.match(stdout, /^faults: .*takes --vcpus, --delivery/m);
+  t.match(stdout, /^all: .*takes nothing but --json/m);
   t.match(stdout, /^units: .*takes --repeat, --backing, --network, --unit/m);
 });
