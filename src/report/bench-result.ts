@@ -22,6 +22,8 @@ export interface BenchSet {
   readonly startedAt: string;
   readonly command: string;
   readonly results: readonly BenchResult[];
+  /** Benches that this host, or this installation, cannot do. */
+  readonly leftOut?: readonly { readonly bench: string; readonly reason: string }[];
 }
 
 /** One figure over the repetitions of a run. */

@@ -55,6 +55,7 @@ export interface Comparisons {
 const MATTERS = [
   'image',
   'pages',
+  'pagesPerVcpu',
   'write',
   'vcpus',
   'backing',

@@ -16,7 +16,7 @@ import { hostTable } from './host-table.js';
 import { html, type Markup, trusted } from './markup.js';
 import { overheadSection } from './overhead-section.js';
 import { runSection } from './run-section.js';
-import { runsTable } from './runs-table.js';
+import { isDisturbed, runsTable } from './runs-table.js';
 import type { Section } from './section.js';
 import { soakSection } from './soak-section.js';
 import { STYLESHEET } from './stylesheet.js';
@@ -91,6 +91,7 @@ ${
 }
 ${hostTable(entries.map(({ name, result }) => ({ name, host: result.host })))}
 </header>
+${leftOutOf(files)}
 ${before}
 ${entries.map(sectionOf)}
 <footer><p>Drawn by faultline ${packageVersion()} from ${files.map(({ name }) => name).join(', ')}. Every figure is of runs whose memory was verified, page by page, unless it says otherwise.</p></footer>
@@ -99,6 +100,16 @@ ${entries.map(sectionOf)}
 </html>
 `;
   return page.text;
+}
+
+/** Benches of a set that its host, or its installation, could not do. */
+function leftOutOf(files: readonly ResultFile[]): Markup | null {
+  const reasons = files.flatMap(({ name, result }) =>
+    result.schema === 'faultline.benches/1'
+      ? (result.leftOut ?? []).map(({ bench, reason }) => `${name}: bench ${bench}: ${reason}`)
+      : [],
+  );
+  return reasons.length === 0 ? null : html`<p>Left out:</p>${htmlList(reasons)}`;
 }
 
 function sectionOf({ name, heading, result }: Entry, index: number): Markup {
@@ -138,10 +149,6 @@ ${
 ${runsTable(runs)}
 </section>
 `;
-}
-
-function isDisturbed(run: unknown): boolean {
-  return (run as { readonly disturbed?: unknown }).disturbed === true;
 }
 
 function constantsOf({ constant }: BenchResult): string {

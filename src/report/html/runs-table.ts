@@ -8,6 +8,17 @@ import { htmlCommand } from './table.js';
 interface KeptRun extends RunResult {
   readonly label?: string;
   readonly disturbed?: boolean;
+  /** CPUs' worth of time that other processes used meanwhile. */
+  readonly otherCpus?: number | null;
+}
+
+/** More than this makes a run a disturbed one. */
+const DISTURBING_CPUS = 0.1;
+
+/** Whether a run says that others disturbed it. */
+export function isDisturbed(run: unknown): boolean {
+  const { disturbed, otherCpus } = run as Partial<KeptRun>;
+  return disturbed ?? (otherCpus ?? 0) > DISTURBING_CPUS;
 }
 
 function isRun(run: unknown): run is KeptRun {
@@ -45,7 +56,7 @@ function rowOf(run: KeptRun): Markup {
   const notes = [
     run.label,
     run.config.countKernelEvents === true ? 'counted' : null,
-    run.disturbed === true ? 'disturbed' : null,
+    isDisturbed(run) ? 'disturbed' : null,
   ].filter((note) => typeof note === 'string');
   const cells = [
     run.outcome,
