@@ -9,7 +9,7 @@ export interface FaultsSubject {
   readonly delivery: DeliveryName;
   readonly backing: BackingName;
   readonly uffds: 'one' | 'per-vcpu';
-  /** Null: as many as there are vCPUs. */
+  /** Null: as many as there are vCPUs. 0 where the delivery has none. */
   readonly handlers: number | null;
   readonly share: 'partition' | 'overlap';
   readonly order: 'sequential' | 'random';
@@ -51,6 +51,8 @@ export interface PublishedCurve {
   /** Whose, where, on what machine. */
   readonly source: string;
   readonly points: readonly { readonly vcpus: number; readonly pagesPerSecond: number }[];
+  /** Of the same law as ours. */
+  readonly fit?: ScalingFit;
 }
 
 export interface FaultsSummary {

@@ -120,7 +120,7 @@ function sectionOf({ name, heading, result }: Entry, index: number): Markup {
   const disturbed = [
     ...section.disturbed,
     ...(section.disturbed.length === 0 && runs.some(isDisturbed)
-      ? [`${runs.filter(isDisturbed).length} of ${runs.length} runs: see below`]
+      ? [`${runs.filter(isDisturbed).length} of ${runs.length} runs`]
       : []),
   ];
   return html`<section id="result-${index + 1}">
@@ -146,7 +146,7 @@ ${
     ? html`<p>No run says that other processes used more than a tenth of a CPU meanwhile.</p>`
     : html`<p>Other processes used more than a tenth of a CPU during these:</p>${htmlList(disturbed)}`
 }
-${runsTable(runs)}
+${bench === null ? null : runsTable(runs)}
 </section>
 `;
 }
