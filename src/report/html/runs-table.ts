@@ -1,4 +1,5 @@
 import type { RunResult } from '../../machine/run-result.js';
+import { isDisturbed } from '../disturbed-run.js';
 import { count, figure } from '../figures.js';
 import { commandOfRun } from '../run-command.js';
 import { html, type Markup } from './markup.js';
@@ -7,18 +8,6 @@ import { htmlCommand } from './table.js';
 /** A run as a bench keeps it: with what the bench has to say of it. */
 interface KeptRun extends RunResult {
   readonly label?: string;
-  readonly disturbed?: boolean;
-  /** CPUs' worth of time that other processes used meanwhile. */
-  readonly otherCpus?: number | null;
-}
-
-/** More than this makes a run a disturbed one. */
-const DISTURBING_CPUS = 0.1;
-
-/** Whether a run says that others disturbed it. */
-export function isDisturbed(run: unknown): boolean {
-  const { disturbed, otherCpus } = run as Partial<KeptRun>;
-  return disturbed ?? (otherCpus ?? 0) > DISTURBING_CPUS;
 }
 
 function isRun(run: unknown): run is KeptRun {
