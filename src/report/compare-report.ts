@@ -12,6 +12,10 @@ const NOISE: Readonly<Record<Noise, string>> = {
   unknown: 'not known',
 };
 
+/** Over those that were. */
+export const DISTURBED =
+  'Other processes used more than a tenth of a CPU meanwhile: a difference may be theirs.';
+
 const line = (text: string): string => visible(text).replace(/\s+/g, ' ');
 
 /** Two results side by side, in text. */
@@ -27,7 +31,13 @@ export function describeComparisons(
   ].join('\n');
 }
 
-function describeComparison({ heading, differences, points, leftOut }: Comparison): string {
+function describeComparison({
+  heading,
+  differences,
+  points,
+  disturbed,
+  leftOut,
+}: Comparison): string {
   const rows = points.flatMap(({ label, figures }) => [
     [shorten(line(label), 44)],
     ...figures.map((compared) => [
@@ -53,6 +63,7 @@ function describeComparison({ heading, differences, points, leftOut }: Compariso
     textTable(['', 'A', 'range', 'B', 'range', 'B to A', 'noise'], rows),
     '',
     ...verdictsOf(points.flatMap(({ figures }) => figures)).map((text) => wrapText(text, COLUMNS)),
+    ...(disturbed.length === 0 ? [] : [DISTURBED, ...listed(disturbed)]),
     ...(leftOut.length === 0 ? [] : ['Left out:', ...listed(leftOut)]),
   ].join('\n');
 }

@@ -1,5 +1,6 @@
 import type { RunResult } from '../machine/run-result.js';
 import type { BenchResult, Figure } from './bench-result.js';
+import { isDisturbed } from './disturbed-run.js';
 import { standsClear } from './figures.js';
 import { hostFacts } from './host-facts.js';
 import { type MeasuredPoint, pointOfRun, pointsOf } from './measured-points.js';
@@ -40,6 +41,8 @@ export interface Comparison {
   /** Of the host and of what was constant. */
   readonly differences: readonly Difference[];
   readonly points: readonly ComparedPoint[];
+  /** Where others disturbed runs, so that a difference may be theirs: sentences. */
+  readonly disturbed: readonly string[];
   /** What either has and the other has not, or has otherwise: sentences. */
   readonly leftOut: readonly string[];
 }
@@ -55,6 +58,7 @@ export interface Comparisons {
 const MATTERS = [
   'image',
   'pages',
+  'pagesPerVcpu',
   'write',
   'vcpus',
   'backing',
@@ -128,6 +132,7 @@ function compareSingles(heading: string, a: Single, b: Single): Comparison | str
   return {
     heading,
     ...compared,
+    disturbed: [...compared.disturbed, ...disturbedRuns(a, b, [...ofA, ...ofB])],
     differences: [
       ...factDifferences(hostFacts(a.host), hostFacts(b.host)),
       ...factDifferences(constantsOf(a), constantsOf(b)),
@@ -153,6 +158,7 @@ function compareRuns(heading: string, a: RunResult, b: RunResult): Comparison | 
       ...factDifferences(factsOf(mine.other), factsOf(other.other)),
     ],
     points: [{ label: heading, figures: compareFigures(mine, other) }],
+    disturbed: disturbedPoints(heading, mine, other),
     leftOut: figuresOfOne(mine, other),
   };
 }
@@ -190,7 +196,7 @@ function unlike(a: MeasuredPoint, b: MeasuredPoint): string | null {
 function comparePoints(
   ofA: readonly MeasuredPoint[],
   ofB: readonly MeasuredPoint[],
-): Pick<Comparison, 'points' | 'leftOut' | 'differences'> {
+): Pick<Comparison, 'points' | 'leftOut' | 'disturbed' | 'differences'> {
   const groupsOf = (points: readonly MeasuredPoint[]): number =>
     new Set(points.map(({ group }) => group)).size;
   // The only curve of each: what it is called says nothing, for names tell curves of one result apart.
@@ -198,6 +204,7 @@ function comparePoints(
   const left = [...ofB];
   const points: ComparedPoint[] = [];
   const leftOut: string[] = [];
+  const disturbed: string[] = [];
   const differences = new Map<string, Difference>();
   for (const mine of ofA) {
     const place = left.findIndex((other) =>
@@ -211,6 +218,7 @@ function comparePoints(
     }
     const label = mine.label === other.label ? mine.label : `${mine.label} and ${other.label}`;
     points.push({ label, figures: compareFigures(mine, other) });
+    disturbed.push(...disturbedPoints(label, mine, other));
     leftOut.push(...figuresOfOne(mine, other).map((sentence) => `${label}: ${sentence}`));
     const group = mine.group === other.group ? mine.group : `${mine.group} and ${other.group}`;
     for (const found of factDifferences(factsOf(mine.other), factsOf(other.other))) {
@@ -218,7 +226,21 @@ function comparePoints(
     }
   }
   leftOut.push(...left.map(({ label }) => `${label}: in B alone`));
-  return { points, leftOut, differences: [...differences.values()] };
+  return { points, leftOut, disturbed, differences: [...differences.values()] };
+}
+
+function disturbedPoints(label: string, a: MeasuredPoint, b: MeasuredPoint): string[] {
+  return a.disturbed || b.disturbed
+    ? [`${label}: ${a.disturbed ?? 0} of A's runs, ${b.disturbed ?? 0} of B's`]
+    : [];
+}
+
+/** Of a bench whose points do not tell which of the runs are theirs. */
+function disturbedRuns(a: BenchResult, b: BenchResult, points: readonly MeasuredPoint[]): string[] {
+  const [ofA, ofB] = [a, b].map(({ runs }) => runs.filter(isDisturbed).length) as [number, number];
+  return ofA + ofB > 0 && points.some(({ disturbed }) => disturbed === null)
+    ? [`${ofA} of ${a.runs.length} runs of A, ${ofB} of ${b.runs.length} of B`]
+    : [];
 }
 
 function compareFigures(mine: MeasuredPoint, other: MeasuredPoint): ComparedFigure[] {

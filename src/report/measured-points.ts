@@ -3,6 +3,7 @@ import { formatSize } from '../memory/sizes.js';
 import type { BenchResult, Figure } from './bench-result.js';
 import type { ContentionSummary } from './contention-result.js';
 import type { DeliveryRow, LabelledRun } from './deliveries-result.js';
+import { isDisturbed } from './disturbed-run.js';
 import type { FaultsSummary } from './faults-result.js';
 import { figureOf } from './figures.js';
 import { type OverheadRow, type Pair, ratioOf } from './overhead-result.js';
@@ -24,6 +25,8 @@ export interface MeasuredPoint {
   /** What else is known of it. */
   readonly other: Readonly<Record<string, string | number>>;
   readonly figures: readonly NamedFigure[];
+  /** Of its runs, how many others disturbed; null where that is known of all runs together only. */
+  readonly disturbed: number | null;
   /**
    * Points of a group go together: where either result has one group alone, it is compared whatever
    * it is called.
@@ -59,6 +62,7 @@ function faultsPoints({ curves }: FaultsSummary): MeasuredPoint[] {
   return curves.flatMap(({ label, subject, points }) =>
     points.map((point) => ({
       label: `${label}, ${point.vcpus} vCPU${point.vcpus === 1 ? '' : 's'}`,
+      disturbed: point.disturbed,
       group: label,
       same: {
         vcpus: point.vcpus,
@@ -86,6 +90,7 @@ function contentionPoints({ rows }: ContentionSummary): MeasuredPoint[] {
   return rows.map((row) => ({
     label: row.label,
     group: row.label,
+    disturbed: row.disturbed,
     same: { vcpus: row.vcpus, backing: row.backing, writers: row.writers },
     other: { delivery: row.delivery, handlers: row.handlers },
     figures: [
@@ -118,6 +123,7 @@ function deliveriesPoints({
     return {
       label,
       group: label,
+      disturbed: null,
       same: {},
       other: {},
       figures: [
@@ -161,6 +167,7 @@ function overheadPoints({
     return {
       label: row.delivery,
       group: row.delivery,
+      disturbed: null,
       same: {},
       other: {},
       figures: [
@@ -200,6 +207,7 @@ function unitsPoints({ units, rows }: UnitsSummary): MeasuredPoint[] {
   return rows.map(({ network, metric, backing, figures }) => ({
     label: `${backing} over ${network}, ${UNITS_METRICS[metric]}`,
     group: `${backing} over ${network}, ${UNITS_METRICS[metric]}`,
+    disturbed: null,
     same: { network, metric, backing },
     other: {},
     figures: units.map((unitBytes, index) =>
@@ -215,6 +223,7 @@ export function pointOfRun(run: RunResult): MeasuredPoint {
   return {
     label: `run ${run.image}`,
     group: `run ${run.image}`,
+    disturbed: isDisturbed(run) ? 1 : 0,
     same: {
       image: run.image,
       memoryBytes: config.memoryBytes,

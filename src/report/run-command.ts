@@ -5,6 +5,7 @@ import { DEFAULT_SEED, nameOfSource } from '../source/open-source.js';
 
 /** What a run was told, as its result says it. */
 type Settings = Partial<RunResult['config']> & {
+  readonly delayMicroseconds?: number;
   readonly image: string;
   readonly delivery?: RunOptions['delivery'];
 };
@@ -44,7 +45,7 @@ function commandLine(settings: Settings): string {
     ['--handlers', settings.handlers],
     ['--source', source],
     ['--network', network && `${network.bitsPerSecond}:${network.latencyMicroseconds}`],
-    ['--delay-microseconds', settings.delayMicroseconds !== 0 && settings.delayMicroseconds],
+    ['--delay-microseconds', settings.delayMicroseconds || null],
     ['--writers', writers && `${writers.threads}:${writers.perSecond}`],
     ['--poison', poison?.map((gpa) => `0x${gpa.toString(16)}`).join(',')],
     ['--on-memory-error', settings.onMemoryError],

@@ -150,6 +150,25 @@ t.test('benches of sets find each other; every bench with figures can be compare
   t.equal(compare(all, deliveriesResult()).comparisons.length, 1);
 });
 
+t.test('a difference that others may have made is said to be one', async (t) => {
+  const quiet = { ...curve, points: curve.points.map((point) => ({ ...point, disturbed: 0 })) };
+  const noisy = { ...curve, points: curve.points.map((point) => ({ ...point, disturbed: 2 })) };
+  t.strictSame(theOne(faultsResult([quiet]), faultsResult([quiet])).disturbed, []);
+  const { disturbed } = theOne(faultsResult([quiet]), faultsResult([noisy]));
+  t.equal(disturbed[0], "exit, 1 vCPU: 0 of A's runs, 2 of B's");
+  const run = { ...deliveriesResult().runs[0]!, otherCpus: 0.4 };
+  t.strictSame(
+    theOne(deliveriesResult(), { ...deliveriesResult(), runs: [run, ...deliveriesResult().runs] })
+      .disturbed,
+    ['0 of 6 runs of A, 1 of 7 of B'],
+  );
+  const text = describeComparisons(compare(faultsResult([quiet]), faultsResult([noisy])), [
+    'a.json',
+    'b.json',
+  ]);
+  t.match(text, /a difference may be theirs\.\n {2}exit, 1 vCPU: /);
+});
+
 t.test('what only one of them knows is said', async (t) => {
   const rows = contentionResult().summary.rows;
   const summary = {

@@ -1,5 +1,5 @@
 import type { Comparison, Comparisons } from '../compare.js';
-import { percentText, verdictsOf } from '../compare-report.js';
+import { DISTURBED, percentText, verdictsOf } from '../compare-report.js';
 import { figureText } from '../figures.js';
 import { drawChart, drawPairs } from './chart.js';
 import { html, type Markup } from './markup.js';
@@ -27,7 +27,7 @@ ${refusals.length === 0 ? null : html`<h3>Not compared</h3>${htmlList(refusals)}
 `;
 }
 
-function compared({ heading, differences, points, leftOut }: Comparison): Markup {
+function compared({ heading, differences, points, disturbed, leftOut }: Comparison): Markup {
   const figures = points.flatMap((point) => point.figures);
   const names = [...new Set(figures.map(({ name }) => name))];
   // The first, which is what the bench is about, and whatever has changed.
@@ -82,6 +82,7 @@ ${htmlTable(
   ),
   2,
 )}
+${disturbed.length === 0 ? null : html`<p>${DISTURBED}</p>${htmlList(disturbed)}`}
 ${leftOut.length === 0 ? null : html`<p>Left out:</p>${htmlList(leftOut)}`}
 `;
 }

@@ -1,3 +1,4 @@
+import type { ScalingFit } from '../../measure/scaling-law.js';
 import type { BenchResult } from '../bench-result.js';
 import type { FaultsCurve, FaultsSummary } from '../faults-result.js';
 import { count, figure, figureText, standsClear } from '../figures.js';
@@ -15,12 +16,17 @@ export function faultsSection({ summary, host }: BenchResult<unknown, FaultsSumm
   return {
     verdicts: [
       ...contest(curves),
-      ...curves.map(({ label, fit }) => `${label}: ${fit.fitted ? fit.verdict : fit.why}`),
+      ...curves.map(
+        ({ label, fit }) => `${label}: ${sentence(fit.fitted ? fit.verdict : fit.why)}`,
+      ),
+      ...published.flatMap(({ label, fit }) =>
+        fit?.fitted ? [`${label}, by others: ${sentence(fit.verdict)}`] : [],
+      ),
     ],
     body: [
       points.length === 0 ? null : drawChart(scalingChart(summary, host.cpus)),
       pointsTable(curves),
-      fitTable(curves),
+      fitTable([...curves, ...published]),
       publishedTable(published),
       drawPairs(latencies.filter((chart) => chart !== null)),
     ],
@@ -39,6 +45,10 @@ export function faultsSection({ summary, host }: BenchResult<unknown, FaultsSumm
         ),
     ),
   };
+}
+
+function sentence(text: string): string {
+  return text.endsWith('.') ? text : `${text}.`;
 }
 
 /** The fastest against the slowest, where all were measured with as many vCPUs. */
@@ -94,8 +104,10 @@ function pointsTable(curves: readonly FaultsCurve[]): Markup {
   );
 }
 
-function fitTable(curves: readonly FaultsCurve[]): Markup | null {
-  const fits = curves.flatMap(({ label, fit }) => (fit.fitted ? [{ label, fit }] : []));
+function fitTable(
+  curves: readonly { readonly label: string; readonly fit?: ScalingFit }[],
+): Markup | null {
+  const fits = curves.flatMap(({ label, fit }) => (fit?.fitted ? [{ label, fit }] : []));
   if (fits.length === 0) {
     return null;
   }

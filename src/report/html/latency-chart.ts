@@ -11,7 +11,10 @@ const MOST_FACETS = 6;
 const FACET_PIXELS = 64;
 const MARGINS = { marginLeft: 46, marginRight: 78, marginTop: 12, marginBottom: 40 } as const;
 
-interface Timed extends FaultsPoint {
+/** What of a point of a curve is drawn. */
+type Point = Pick<FaultsPoint, 'vcpus' | 'latency' | 'p50Microseconds' | 'p99Microseconds'>;
+
+interface Timed extends Point {
   readonly latency: LatencyHistogram;
 }
 
@@ -24,7 +27,10 @@ interface Bar {
 }
 
 /** How long first accesses took, for each number of vCPUs; null where nothing was timed. */
-export function latencyChart(curve: FaultsCurve, index: number): Chart | null {
+export function latencyChart(
+  curve: Pick<FaultsCurve, 'label'> & { readonly points: readonly Point[] },
+  index: number,
+): Chart | null {
   const timed = curve.points.filter((point): point is Timed => isTimed(point));
   const points = evenly(timed, MOST_FACETS);
   if (points.length === 0) {
@@ -89,7 +95,7 @@ export function latencyChart(curve: FaultsCurve, index: number): Chart | null {
 }
 
 /** Whether there are times to draw, and their buckets are in order. */
-function isTimed({ latency }: FaultsPoint): boolean {
+function isTimed({ latency }: Point): boolean {
   if (latency === null) {
     return false;
   }

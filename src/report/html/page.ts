@@ -3,6 +3,7 @@ import { packageVersion } from '../../measure/host.js';
 import type { BenchResult } from '../bench-result.js';
 import type { ContentionSummary } from '../contention-result.js';
 import type { DeliveryRow, LabelledRun } from '../deliveries-result.js';
+import { isDisturbed } from '../disturbed-run.js';
 import type { FaultsSummary } from '../faults-result.js';
 import type { MicroFigure } from '../micro-result.js';
 import type { OverheadRow, Pair } from '../overhead-result.js';
@@ -94,6 +95,7 @@ ${
 }
 ${hostTable(entries.map(({ name, result }) => ({ name, host: result.host })))}
 </header>
+${leftOutOf(files)}
 ${before}
 ${entries.map(sectionOf)}
 <footer><p>Drawn by faultline ${packageVersion()} from ${files.map(({ name }) => name).join(', ')}. Every figure is of runs whose memory was verified, page by page, unless it says otherwise.</p></footer>
@@ -104,6 +106,16 @@ ${entries.map(sectionOf)}
   return page.text;
 }
 
+/** Benches of a set that its host, or its installation, could not do. */
+function leftOutOf(files: readonly ResultFile[]): Markup | null {
+  const reasons = files.flatMap(({ name, result }) =>
+    result.schema === 'faultline.benches/1'
+      ? (result.leftOut ?? []).map(({ bench, reason }) => `${name}: bench ${bench}: ${reason}`)
+      : [],
+  );
+  return reasons.length === 0 ? null : html`<p>Left out:</p>${htmlList(reasons)}`;
+}
+
 function sectionOf({ name, heading, result }: Entry, index: number): Markup {
   const bench = result.schema === 'faultline.bench/1' ? result : null;
   const section = bench === null ? runSection(result as RunResult) : sectionOfBench(bench);
@@ -112,7 +124,7 @@ function sectionOf({ name, heading, result }: Entry, index: number): Markup {
   const disturbed = [
     ...section.disturbed,
     ...(section.disturbed.length === 0 && runs.some(isDisturbed)
-      ? [`${runs.filter(isDisturbed).length} of ${runs.length} runs: see below`]
+      ? [`${runs.filter(isDisturbed).length} of ${runs.length} runs`]
       : []),
   ];
   return html`<section id="result-${index + 1}">
@@ -138,13 +150,9 @@ ${
     ? html`<p>No run says that other processes used more than a tenth of a CPU meanwhile.</p>`
     : html`<p>Other processes used more than a tenth of a CPU during these:</p>${htmlList(disturbed)}`
 }
-${runsTable(runs)}
+${bench === null ? null : runsTable(runs)}
 </section>
 `;
-}
-
-function isDisturbed(run: unknown): boolean {
-  return (run as { readonly disturbed?: unknown }).disturbed === true;
 }
 
 function constantsOf({ constant }: BenchResult): string {

@@ -1,6 +1,9 @@
 import type { RunResult } from '../../machine/run-result.js';
-import { count, figure } from '../figures.js';
+import type { LatencyHistogram } from '../bench-result.js';
+import { count, figure, figureOf } from '../figures.js';
 import { describeRun } from '../run-report.js';
+import { drawChart } from './chart.js';
+import { latencyChart } from './latency-chart.js';
 import { html } from './markup.js';
 import type { Section } from './section.js';
 import { htmlTable } from './table.js';
@@ -13,11 +16,13 @@ export function runSection(run: RunResult): Section {
     ['in userspace', run.resolveMicroseconds],
   ] as const;
   const { perFault, outcome, error } = run;
+  const chart = latencyChart({ label: `run ${run.image}`, points: [pointOf(run)] }, 0);
   return {
     verdicts: [
       error === null ? `Its outcome: ${outcome}.` : `Its outcome: ${outcome}: ${error.message}.`,
     ],
     body: [
+      chart === null ? null : drawChart({ ...chart, half: true }),
       html`<pre class="report">${describeRun(run)}</pre>`,
       htmlTable(
         'How long a fault takes, µs',
@@ -54,5 +59,15 @@ export function runSection(run: RunResult): Section {
     ],
     notMeasured: Object.entries(run.notMeasured).map(([name, why]) => `${name}: ${why}`),
     disturbed: [],
+  };
+}
+
+/** A run as a point that was measured once. */
+function pointOf(run: RunResult & { readonly latencyHistogram?: LatencyHistogram | null }) {
+  return {
+    vcpus: run.config.vcpus,
+    latency: run.latencyHistogram ?? null,
+    p50Microseconds: figureOf([run.latencyMicroseconds?.p50]),
+    p99Microseconds: figureOf([run.latencyMicroseconds?.p99]),
   };
 }

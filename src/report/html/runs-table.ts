@@ -1,4 +1,5 @@
 import type { RunResult } from '../../machine/run-result.js';
+import { isDisturbed } from '../disturbed-run.js';
 import { count, figure } from '../figures.js';
 import { commandOfRun } from '../run-command.js';
 import { html, type Markup } from './markup.js';
@@ -7,7 +8,6 @@ import { htmlCommand } from './table.js';
 /** A run as a bench keeps it: with what the bench has to say of it. */
 interface KeptRun extends RunResult {
   readonly label?: string;
-  readonly disturbed?: boolean;
 }
 
 function isRun(run: unknown): run is KeptRun {
@@ -30,7 +30,7 @@ export function runsTable(runs: readonly unknown[]): Markup | null {
     return null;
   }
   return html`<h3>Every run</h3>
-<p>Each command line makes its runs again, one by one. The rows below it are its repetitions.</p>
+<p>Each command line boots its guest again, by itself; the rows below it are its repetitions. What a bench does beside a guest, as its writers do, is in the note.</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Every run"><table class="runs">
 <thead><tr>${HEAD.map((name) => html`<th scope="col" class="number">${name}</th>`)}</tr></thead>
 ${[...groups].map(
@@ -45,7 +45,7 @@ function rowOf(run: KeptRun): Markup {
   const notes = [
     run.label,
     run.config.countKernelEvents === true ? 'counted' : null,
-    run.disturbed === true ? 'disturbed' : null,
+    isDisturbed(run) ? 'disturbed' : null,
   ].filter((note) => typeof note === 'string');
   const cells = [
     run.outcome,

@@ -67,7 +67,7 @@ pre {
 dl { margin: 8px 0 16px; }
 dl div { display: flex; gap: 0 12px; flex-wrap: wrap; }
 dt { color: var(--muted); min-width: 10em; }
-dd { margin: 0; }
+dd { margin: 0; flex: 1 1 14em; }
 .scroll { overflow-x: auto; margin: 0 0 16px; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
 .caption { font-size: 13px; font-weight: 600; margin: 20px 0 2px; }
@@ -87,7 +87,7 @@ thead .number { white-space: normal; }
 figure { margin: 24px 0; }
 figcaption { margin-bottom: 6px; color: var(--muted); font-size: 14px; }
 figcaption strong { color: var(--text); }
-.legend { display: flex; flex-wrap: wrap; gap: 2px 20px; list-style: none; padding: 0; margin: 4px 0 8px; font-size: 13px; }
+.legend { max-width: none; display: flex; flex-wrap: wrap; gap: 2px 20px; list-style: none; padding: 0; margin: 4px 0 8px; font-size: 13px; }
 .legend li { display: flex; align-items: center; gap: 8px; }
 .legend svg { flex: none; }
 .chart svg { display: block; max-width: 100%; height: auto; color: var(--text); font-family: system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
