@@ -31,5 +31,8 @@ export interface OverheadRow {
 
 /** The ratio of a row as a figure; null where there was no pair. */
 export function ratioOf({ ratio, lowest, highest, pairs }: OverheadRow): Figure | null {
-  return ratio === null ? null : { median: ratio, lowest, highest, runs: pairs };
+  // Of no pairs, JSON has null for what is lowest and highest.
+  return ratio !== null && pairs > 0 && Number.isFinite(lowest) && Number.isFinite(highest)
+    ? { median: ratio, lowest, highest, runs: pairs }
+    : null;
 }

@@ -140,8 +140,11 @@ t.test('screenshots, to be looked at', { skip }, async (t) => {
     [400, 'dark'],
   ] as const) {
     const { page } = await show(reportPage(files), width, scheme);
-    const picture = await page.screenshot({ fullPage: true });
-    t.ok(picture.length > 100_000, `${width} pixels, ${scheme}: ${picture.length} bytes`);
+    // FAULTLINE_SCREENSHOTS=directory keeps them.
+    const directory = process.env.FAULTLINE_SCREENSHOTS ?? t.testdir({});
+    const path = join(directory, `report-${width}-${scheme}.png`) as `${string}.png`;
+    const picture = await page.screenshot({ fullPage: true, path });
+    t.ok(picture.length > 100_000, `${path}: ${picture.length} bytes`);
     await page.close();
   }
 });
