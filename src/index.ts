@@ -8,7 +8,6 @@
  * - {@link BENCHES} measure, each with its `run` and `describe`: `faultline bench`; {@link runAll} does
  *   all of them in brief
  * - {@link fitScaling} fits the Universal Scalability Law to a curve, also to one of others
- * - {@link readResult}, {@link compareResults}: what `faultline report` reads and compares
  *
  * @packageDocumentation
  */

@@ -1,7 +1,6 @@
 import { GuestError, UnsupportedError } from '../../src/ffi/errors.js';
 import type { RunResult } from '../../src/machine/run-result.js';
 import { describeHost } from '../../src/measure/host.js';
-import { isDisturbed } from '../../src/measure/other-load.js';
 import { perfEvents } from '../../src/measure/perf-counters.js';
 import {
   readVmaLockStatistics,
@@ -28,8 +27,6 @@ import { verifiedRun } from './verified-run.js';
 export interface ContentionRun extends RunResult {
   readonly label: string;
   readonly part: Part;
-  /** Other processes used more than a tenth of a CPU meanwhile. */
-  readonly disturbed: boolean;
 }
 
 const WARM_UPS = 1;
@@ -82,7 +79,7 @@ export const contention: Bench<ContentionRun, ContentionSummary> = {
       if (part === 'traced' && result.notMeasured.locks !== undefined) {
         throw new GuestError(`mmap_lock could not be traced: ${result.notMeasured.locks}`);
       }
-      const run = { ...result, label: variant.label, part, disturbed: isDisturbed(result) };
+      const run = { ...result, label: variant.label, part };
       checkRun(run);
       const { pageFaultRetries } = result.notMeasured;
       if (pageFaultRetries !== undefined) {

@@ -67,7 +67,11 @@ export class OtherLoad {
   }
 }
 
-/** Whether others used more than a tenth of a CPU during a run. Of one that does not tell: no. */
-export function isDisturbed({ otherCpus }: { readonly otherCpus: number | null }): boolean {
+/**
+ * Whether others used more than a tenth of a CPU during a run, as a bench keeps it. Of one that does
+ * not tell: no.
+ */
+export function isDisturbed(run: unknown): boolean {
+  const { otherCpus = null } = run as { readonly otherCpus?: number | null };
   return otherCpus !== null && otherCpus > DISTURBING_CPUS;
 }

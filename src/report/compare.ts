@@ -1,6 +1,6 @@
 import type { RunResult } from '../machine/run-result.js';
+import { isDisturbed } from '../measure/other-load.js';
 import type { BenchResult, Figure } from './bench-result.js';
-import { isDisturbed } from './disturbed-run.js';
 import { standsClear } from './figures.js';
 import { hostFacts } from './host-facts.js';
 import { type MeasuredPoint, pointOfRun, pointsOf } from './measured-points.js';

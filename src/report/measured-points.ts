@@ -1,9 +1,9 @@
 import type { RunResult } from '../machine/run-result.js';
+import { isDisturbed } from '../measure/other-load.js';
 import { formatSize } from '../memory/sizes.js';
 import type { BenchResult, Figure } from './bench-result.js';
 import type { ContentionSummary } from './contention-result.js';
 import type { DeliveryRow, LabelledRun } from './deliveries-result.js';
-import { isDisturbed } from './disturbed-run.js';
 import type { FaultsSummary } from './faults-result.js';
 import { figureOf } from './figures.js';
 import { type OverheadRow, type Pair, ratioOf } from './overhead-result.js';

@@ -5,7 +5,6 @@ import { DEFAULT_SEED, nameOfSource } from '../source/open-source.js';
 
 /** What a run was told, as its result says it. */
 type Settings = Partial<RunResult['config']> & {
-  readonly delayMicroseconds?: number;
   readonly image: string;
   readonly delivery?: RunOptions['delivery'];
 };

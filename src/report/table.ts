@@ -20,7 +20,7 @@ const PLAIN = {
 } as const;
 
 /**
- * A table in text, numbers to the right.
+ * A table in text, numbers to the right; its head is bold where stdout is a terminal.
  *
  * @param head column names
  * @param rows cells
@@ -35,7 +35,12 @@ export function textTable(
     head: [...head],
     chars: PLAIN,
     colAligns: head.map((_, column) => (column < leftColumns ? 'left' : 'right')),
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
+    style: {
+      head: process.stdout.isTTY && process.stdout.hasColors() ? ['bold'] : [],
+      border: [],
+      'padding-left': 0,
+      'padding-right': 0,
+    },
   });
   table.push(...rows.map((row) => [...row]));
   return table

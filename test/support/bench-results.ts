@@ -151,7 +151,7 @@ export function faultsSummary(curves?: readonly FaultsCurve[]): FaultsSummary {
 
 export function faultsResult(
   curves?: readonly FaultsCurve[],
-  runs: readonly unknown[] = [runResult('exit'), { ...runResult('handler'), disturbed: true }],
+  runs: readonly unknown[] = [runResult('exit'), { ...runResult('handler'), otherCpus: 0.5 }],
 ): BenchResult<unknown, FaultsSummary> {
   return benchResult(
     'faults',

@@ -1,9 +1,9 @@
 import type { RunResult } from '../../machine/run-result.js';
 import { packageVersion } from '../../measure/host.js';
+import { isDisturbed } from '../../measure/other-load.js';
 import type { BenchResult } from '../bench-result.js';
 import type { ContentionSummary } from '../contention-result.js';
 import type { DeliveryRow, LabelledRun } from '../deliveries-result.js';
-import { isDisturbed } from '../disturbed-run.js';
 import type { FaultsSummary } from '../faults-result.js';
 import type { MicroFigure } from '../micro-result.js';
 import type { OverheadRow, Pair } from '../overhead-result.js';

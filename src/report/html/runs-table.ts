@@ -1,5 +1,5 @@
 import type { RunResult } from '../../machine/run-result.js';
-import { isDisturbed } from '../disturbed-run.js';
+import { isDisturbed } from '../../measure/other-load.js';
 import { count, figure } from '../figures.js';
 import { commandOfRun } from '../run-command.js';
 import { html, type Markup } from './markup.js';
@@ -30,7 +30,7 @@ export function runsTable(runs: readonly unknown[]): Markup | null {
     return null;
   }
   return html`<h3>Every run</h3>
-<p>Each command line boots its guest again, by itself; the rows below it are its repetitions. What a bench does beside a guest, as its writers do, is in the note.</p>
+<p>Each command line boots its guest again, by itself; the rows below it are its repetitions.</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Every run"><table class="runs">
 <thead><tr>${HEAD.map((name) => html`<th scope="col" class="number">${name}</th>`)}</tr></thead>
 ${[...groups].map(
