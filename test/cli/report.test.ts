@@ -6,7 +6,7 @@ import { contentionResult, faultsResult, runResult } from '../support/bench-resu
 import { cli } from '../support/cli.js';
 import { kvmSkip } from '../support/host.js';
 
-t.setTimeout(60_000);
+t.setTimeout(240_000);
 
 const results = {
   'faults.json': JSON.stringify(faultsResult()),
@@ -95,7 +95,7 @@ t.test('a result that follows its schema and makes no sense is refused as well',
 
 t.test(
   'what run and bench write follows the schemas, and is drawn',
-  { skip: kvmSkip() },
+  { skip: kvmSkip(), timeout: 180_000 },
   async (t) => {
     const directory = t.testdir({});
     const small = ['--memory', '8M', '--vcpus', '2'];
@@ -111,15 +111,16 @@ t.test(
       ['overhead', '--pages', '256', '--repeat', '1'],
       ['units', '--repeat', '1', '--backing', 'shmem', '--network', '100G:0', '--unit', '4K,2M'],
       ['soak', '--minutes', '0.01'],
+      ['faults', '--pages', '256', '--repeat', '1', '--vcpus', '1,2', '--delivery', 'exit'],
+      ['contention', '--pages', '256', '--repeat', '1', '--delivery', 'exit', '--writers', '0,1'],
     ]) {
       const file = join(directory, `${args[0]}.json`);
       const { status, stderr } = await cli(['bench', ...args, '--json', file]);
       t.equal(status, 0, stderr);
       t.equal(whyNoResult(JSON.parse(readFileSync(file, 'utf8'))), null, args.join(' '));
     }
-    const files = ['exit', 'handler', 'deliveries', 'overhead', 'units', 'soak'].map((name) =>
-      join(directory, `${name}.json`),
-    );
+    const measured = ['deliveries', 'overhead', 'units', 'soak', 'faults', 'contention'];
+    const files = ['exit', 'handler', ...measured].map((name) => join(directory, `${name}.json`));
     const { status, stdout, stderr } = await cli(['report', ...files, '--out', '-']);
     t.equal(status, 0, stderr);
     t.match(stdout, /^<!doctype html>[\s\S]*<\/html>\n$/);
