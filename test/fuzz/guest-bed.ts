@@ -191,11 +191,15 @@ export class GuestBed {
     const crew = {
       failure: null,
       handlerFinishes: [],
+      choreFinishes: [],
       vcpuFinishes: [
         {
           index: 0,
           end: { vcpu: end, report, memoryErrors: 0, memoryErrorRecords: [] },
           perf: NO_READINGS,
+          lockTrace: { why: 'not traced' },
+          faultRetries: NOT_COUNTED,
+          heap: { collections: 0, grownBytes: 0 },
           began,
           ended: began + took,
         },
