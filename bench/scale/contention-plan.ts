@@ -74,7 +74,8 @@ export function planContention(choices: BenchChoices): ContentionPlan {
       );
     }
   }
-  if (!deliveries.some((delivery) => DELIVERIES[delivery].handled) && choices.handlers) {
+  const hasHandlers = deliveries.some((delivery) => DELIVERIES[delivery].handled);
+  if (!hasHandlers && choices.handlers) {
     throw new UsageError('--handlers says nothing without delivery handler');
   }
   const variants = writers.flatMap((threads) =>
@@ -86,7 +87,8 @@ export function planContention(choices: BenchChoices): ContentionPlan {
   const list = (values: readonly (string | number)[]): string => values.join(',');
   const words = [
     `faultline bench contention --pages ${pages} --repeat ${repeat} --vcpus ${vcpus}`,
-    `--delivery ${list(deliveries)} --handlers ${handlers} --uffds ${uffds} --backing ${backing}`,
+    `--delivery ${list(deliveries)}${hasHandlers ? ` --handlers ${handlers}` : ''}`,
+    `--uffds ${uffds} --backing ${backing}`,
     `--writers ${list(writers)} --writer-rate ${writerRate}`,
     ...(pin === undefined ? [] : [`--pin '${nameOfPin(pin)}'`]),
   ];

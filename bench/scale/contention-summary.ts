@@ -1,7 +1,7 @@
 import { DefectError } from '../../src/ffi/errors.js';
 import { DELIVERIES } from '../../src/machine/delivery.js';
 import type { ThreadLocks } from '../../src/machine/run-result.js';
-import { isDisturbed } from '../../src/measure/other-load.js';
+import { disturbanceOf } from '../../src/measure/other-load.js';
 import type { Figure } from '../../src/report/bench-result.js';
 import type { ContentionRow, LockShare, ThreadShare } from '../../src/report/contention-result.js';
 import { figureOf } from '../../src/report/figures.js';
@@ -65,7 +65,7 @@ export function summarizeVariant(
     pagesPerSecond: known(of('timed', (run) => run.pagesPerSecond)),
     p50Microseconds: of('timed', (run) => run.latencyMicroseconds?.p50),
     p99Microseconds: of('timed', (run) => run.latencyMicroseconds?.p99),
-    disturbed: mine.filter(isDisturbed).length,
+    ...disturbanceOf(mine.filter(({ part }) => part === 'timed')),
   };
 }
 

@@ -4,7 +4,7 @@ import type {
   ContentionRow,
   ContentionSummary,
 } from '../../src/report/contention-result.js';
-import { count, figure } from '../../src/report/figures.js';
+import { count, disturbedText, figure } from '../../src/report/figures.js';
 import { textTable, wrapText } from '../../src/report/table.js';
 import type { ContentionRun } from './contention.js';
 
@@ -92,7 +92,7 @@ function timeTable(rows: readonly ContentionRow[]): string {
       range(row.p99Microseconds, 0),
       rounded(row.pagesPerSecond.median),
       range(row.pagesPerSecond, 0),
-      row.disturbed === 0 ? '' : String(row.disturbed),
+      disturbedText(row),
     ]),
   );
 }

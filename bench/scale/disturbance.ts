@@ -1,11 +1,19 @@
-import { isDisturbed } from '../../src/measure/other-load.js';
+import { disturbanceOf } from '../../src/measure/other-load.js';
+import { wrapText } from '../../src/report/table.js';
 
-/** How many of a bench's runs other processes disturbed, in a sentence; null of none. */
+/** How many of a bench's runs other processes disturbed, in a sentence; null where none was. */
 export function describeDisturbance(
   runs: readonly { readonly otherCpus: number | null }[],
 ): string | null {
-  const disturbed = runs.filter(isDisturbed).length;
-  return disturbed === 0
+  const { disturbed, told } = disturbanceOf(runs);
+  const short = runs.length - told;
+  const untold = short === 0 ? '' : ` ${short} more were too short to tell.`;
+  if (disturbed > 0) {
+    return wrapText(
+      `${disturbed} of ${told} runs were disturbed: other processes used more than a tenth of a CPU meanwhile.${untold}`,
+    );
+  }
+  return short === 0
     ? null
-    : `${disturbed} of ${runs.length} runs were disturbed: other processes used more than a tenth of a CPU meanwhile.`;
+    : `${short} of ${runs.length} runs were too short to tell whether others disturbed them.`;
 }

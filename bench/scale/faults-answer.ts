@@ -1,4 +1,4 @@
-import type { ScalingFit } from '../../src/measure/scaling-law.js';
+import { PREDICTED, type ScalingFit } from '../../src/measure/scaling-law.js';
 import type { BenchResult, Figure } from '../../src/report/bench-result.js';
 import type {
   FaultsCurve,
@@ -6,7 +6,7 @@ import type {
   FaultsSummary,
   PublishedCurve,
 } from '../../src/report/faults-result.js';
-import { count, figure, NO_FIGURE } from '../../src/report/figures.js';
+import { count, disturbedText, figure, NO_FIGURE } from '../../src/report/figures.js';
 import { textTable, wrapText } from '../../src/report/table.js';
 import { describeDisturbance } from './disturbance.js';
 import type { FaultsRun } from './faults.js';
@@ -46,7 +46,7 @@ function describeCurve({ label, points, fit }: FaultsCurve, at: number): string 
     figure(point.p50Microseconds?.median, 1),
     figure(point.p99Microseconds?.median, 1),
     count(point.pagesVerified),
-    `${point.disturbed} of ${point.pagesPerSecond.runs}`,
+    disturbedText(point),
   ]);
   return [
     wrapText(`${letter(at)}. ${label}`, WIDTH),
@@ -69,20 +69,25 @@ function describeFit(fit: ScalingFit): string[] {
     ({ vcpus, pagesPerSecond, low, high }) =>
       `${vcpus} vCPUs ${whole(pagesPerSecond)} (${whole(low)} to ${whole(high)})`,
   );
+  const missing = PREDICTED.filter(
+    (vcpus) => vcpus > measuredTo && !predictions.some((one) => one.vcpus === vcpus),
+  );
+  const untold =
+    missing.length === 0
+      ? ''
+      : ` For ${missing.join(' and ')} the interval is wider than a factor of ten: none.`;
   return [
     wrapText(verdict, WIDTH),
     wrapText(
       `One vCPU by the fit: λ = ${whole(lambda.value)} (${whole(lambda.low)} to ${whole(lambda.high)}) pages/s; R² = ${rSquared.toFixed(3)}.`,
       WIDTH,
     ),
-    ...(beyond.length === 0
-      ? []
-      : [
-          wrapText(
-            `PREDICTED, beyond the ${measuredTo} vCPUs that were measured, pages/s: ${beyond.join('; ')}.`,
-            WIDTH,
-          ),
-        ]),
+    wrapText(
+      beyond.length === 0
+        ? `Nothing is predicted beyond the ${measuredTo} vCPUs that were measured: its interval would be wider than a factor of ten, or the law does not describe the curve.`
+        : `PREDICTED, beyond the ${measuredTo} vCPUs that were measured, pages/s: ${beyond.join('; ')}.${untold}`,
+      WIDTH,
+    ),
   ];
 }
 

@@ -1,10 +1,11 @@
 import { availableParallelism, totalmem } from 'node:os';
-import { UnsupportedError } from '../../src/ffi/errors.js';
+import { UnsupportedError, UsageError } from '../../src/ffi/errors.js';
+import { DELIVERIES, type DeliveryName } from '../../src/machine/delivery.js';
 import { completeConfig, type Pin, type RunOptions } from '../../src/machine/machine-config.js';
 import type { RunResult } from '../../src/machine/run-result.js';
 import { describeHost } from '../../src/measure/host.js';
 import { mergeLatencies } from '../../src/measure/latency-histogram.js';
-import { isDisturbed } from '../../src/measure/other-load.js';
+import { disturbanceOf } from '../../src/measure/other-load.js';
 import { publishedCurves } from '../../src/measure/published-curves.js';
 import { fitScaling } from '../../src/measure/scaling-law.js';
 import { formatSize } from '../../src/memory/sizes.js';
@@ -58,6 +59,9 @@ export const faults: Bench<FaultsRun, FaultsSummary> = {
   async run(given) {
     const { vcpus = defaultVcpus(availableParallelism()), pin = null, ...rest } = given;
     const options = { ...DEFAULTS, ...rest, vcpus, pin };
+    if (given.handlers && !hasHandlers(options.delivery)) {
+      throw new UsageError('--handlers says nothing without delivery handler');
+    }
     const { repeat, pages, reference = [] } = options;
     const published = publishedCurves(reference);
     const plan = planFaults(options);
@@ -182,7 +186,7 @@ function pointOf(vcpus: number, runs: readonly FaultsRun[]): FaultsPoint {
     p99Microseconds: figureOf(runs.map((run) => run.latencyMicroseconds?.p99)),
     latency: mergeLatencies(runs.map((run) => run.latencyHistogram)),
     pagesVerified: Math.min(...runs.map((run) => run.pages.verified ?? 0)),
-    disturbed: runs.filter(isDisturbed).length,
+    ...disturbanceOf(runs),
   };
 }
 
@@ -191,6 +195,10 @@ function nameOfPin({ vcpu, handler }: Pin): string {
     ...(vcpu === undefined ? [] : [`vcpu=${vcpu.join(',')}`]),
     ...(handler === undefined ? [] : [`handler=${handler.join(',')}`]),
   ].join(';');
+}
+
+function hasHandlers(deliveries: readonly DeliveryName[]): boolean {
+  return deliveries.some((name) => DELIVERIES[name].handled);
 }
 
 /** All of it, so that the same can be done where defaults differ. */
@@ -204,7 +212,7 @@ function commandOf(choices: FaultsChoices, reference: readonly string[]): string
     list('delivery', choices.delivery),
     list('backing', choices.backing),
     list('uffds', choices.uffds),
-    list('handlers', choices.handlers),
+    ...(hasHandlers(choices.delivery) ? [list('handlers', choices.handlers)] : []),
     list('share', choices.share),
     list('order', choices.order),
     `--pages ${pages} --repeat ${repeat}`,

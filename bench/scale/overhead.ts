@@ -90,10 +90,20 @@ export const overhead: Bench<Pair, readonly OverheadRow[]> = {
       "user: the median of TypeScript's time per fault outside system calls, in every sixteenth fault,",
       'the cost of reading the clock taken off. alloc: the kernel allocating the page, in a fault of the',
       'alias mapping, likewise.',
+      ...result.summary.map(judgement),
       ...(disturbance === null ? [] : [disturbance]),
     ].join('\n');
   },
 };
+
+/** Whether the target is met, as far as the pairs tell. */
+function judgement({ delivery, ratio, lowest, highest }: OverheadRow): string {
+  const target = TARGETS[delivery];
+  const met = ratio !== null && ratio <= target ? 'met' : 'missed';
+  const sure =
+    lowest > target || highest <= target ? 'by all pairs' : 'by the median; pairs differ';
+  return `Target of ${delivery}: ${met} ${sure}.`;
+}
 
 async function runPair(
   delivery: Measured,

@@ -93,7 +93,7 @@ export function benchCommand(): Command {
     .addOption(
       new Option(
         '--backing <LIST>',
-        'kinds of memory, as shmem,hugetlb-2M (see run --help; default: those that differ)',
+        'kinds of memory, as shmem,hugetlb-2M (see run --help; default: shmem; in units, those that differ)',
       ).argParser(listOf((name) => findBacking(name).name as BackingName)),
     )
     .addOption(

@@ -32,6 +32,8 @@ const PROGRESS_MILLISECONDS = 100;
 export async function runGuest(options: RunOptions): Promise<RunResult> {
   const config = completeConfig(options);
   const started = performance.now();
+  const others = new OtherLoad();
+  others.begin(); // with the start of the threads: the guest alone may be over within a few ticks
   const host = describeHost(); // as long as there are descriptors for it
   const end = new AbortController();
   const callbacks = new Callbacks(end);
@@ -53,7 +55,6 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   );
   const seconds = (): number => (performance.now() - started) / 1000;
   const pages = machine.workload.pagesTouched;
-  const others = new OtherLoad();
   if (unfilled === null) {
     await runCrew(crew, cut, others, () =>
       callbacks.call(() =>
@@ -143,7 +144,6 @@ async function runCrew(
     await crew.launch(cut.goOn, isCut);
     await crew.ready(isCut);
     if (!isCut() && crew.failure === null) {
-      others.begin();
       crew.control.start();
       await crew.finished(isCut);
       others.end();

@@ -42,12 +42,15 @@ export function parseCpuTime(stat: string): number {
 
 /**
  * CPUs' worth of time that others used in between: at least so much. What ticks cannot tell is taken
- * off, so that a short run is not called disturbed for nothing.
+ * off, so that a short run is not called disturbed for nothing; null where so much has to be taken off
+ * that a disturbance might not be seen.
  */
-export function otherCpusBetween(before: CpuTimes, after: CpuTimes, cpus: number): number {
+export function otherCpusBetween(before: CpuTimes, after: CpuTimes, cpus: number): number | null {
+  const seconds = after.at - before.at;
   const doubt = ROUNDED * SECONDS_PER_TICK + cpus * SECONDS_PER_LOOK;
   const others = after.all - before.all - (after.own - before.own) - doubt;
-  return Math.max(0, others) / (after.at - before.at);
+  const found = Math.max(0, others) / seconds;
+  return found <= DISTURBING_CPUS && doubt / seconds > DISTURBING_CPUS ? null : found;
 }
 
 /** Watches what other processes use while a guest runs. */
@@ -74,4 +77,17 @@ export class OtherLoad {
 export function isDisturbed(run: unknown): boolean {
   const { otherCpus = null } = run as { readonly otherCpus?: number | null };
   return otherCpus !== null && otherCpus > DISTURBING_CPUS;
+}
+
+/** Of several runs: how many others disturbed, and how many were long enough to tell. */
+export interface Disturbance {
+  readonly disturbed: number;
+  readonly told: number;
+}
+
+export function disturbanceOf(runs: readonly { readonly otherCpus: number | null }[]): Disturbance {
+  return {
+    disturbed: runs.filter(isDisturbed).length,
+    told: runs.filter(({ otherCpus }) => otherCpus !== null).length,
+  };
 }

@@ -1,7 +1,7 @@
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';
 import { levenbergMarquardt } from 'ml-levenberg-marquardt';
 import { inverse, Matrix, SingularValueDecomposition } from 'ml-matrix';
-import { describeLimits } from './scaling-verdict.js';
+import { describeLimits, HOPELESS } from './scaling-verdict.js';
 
 /** A coefficient with its 95 % confidence interval. */
 export interface Coefficient {
@@ -32,7 +32,10 @@ export type ScalingFit =
       readonly peak: { readonly vcpus: number; readonly pagesPerSecond: number } | null;
       /** The most vCPUs that were measured: what lies beyond is a prediction. */
       readonly measuredTo: number;
-      /** Beyond the measured range alone; the interval is that of the curve, not of a run. */
+      /**
+       * Beyond the measured range alone; the interval is that of the curve, not of a run. None where
+       * that is wider than a factor of ten, or the law does not describe the curve.
+       */
       readonly predictions: readonly {
         readonly vcpus: number;
         readonly pagesPerSecond: number;
@@ -59,7 +62,10 @@ export type Coefficients = readonly [lambda: number, sigma: number, kappa: numbe
 
 /** Three coefficients, and something left to judge them by. */
 const LEAST_COUNTS = 4;
-const PREDICTED = [64, 256, 1024] as const;
+/** Numbers of vCPUs that something is predicted for, where it can be. */
+export const PREDICTED = [64, 256, 1024] as const;
+/** High over low: a prediction that is less sure is none. */
+const WIDEST = 10;
 /** A coefficient below this share of its effect at the largest N is 0. */
 const NOTHING = 1e-9;
 /** Of the Jacobian, columns scaled to length 1: beyond it, coefficients take each other's place. */
@@ -122,7 +128,11 @@ export function fitScaling(points: readonly ScalingPoint[], cpus: number | null)
       high: Math.max(high, pagesPerSecond),
     };
   });
-  const fit = { lambda, contention, coherency, rSquared, peak, measuredTo, predictions };
+  const useful = predictions.filter(
+    ({ low, high }) => rSquared >= HOPELESS && high <= low * WIDEST,
+  );
+  const law = { lambda, contention, coherency, rSquared, peak, measuredTo };
+  const fit = { ...law, predictions: useful };
   const counts = [...new Set(points.map(({ vcpus }) => vcpus))];
   return { fitted: true, ...fit, verdict: describeLimits(fit, counts, cpus) };
 }

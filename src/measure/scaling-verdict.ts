@@ -4,8 +4,11 @@ type Fitted = Omit<Extract<ScalingFit, { readonly fitted: true }>, 'fitted' | 'v
 
 /** What takes less than this of a vCPU's time limits nothing. */
 const LITTLE = 0.05;
-/** Below this share of the variance the law does not describe the curve. */
-const POOR = 0.8;
+/** What vCPUs pay for each other, at the most of them, that is none. */
+const NOTHING = 1e-6;
+/** Below these shares of the variance the law describes a curve roughly, or not at all. */
+const ROUGH = 0.8;
+export const HOPELESS = 0.5;
 
 /**
  * What limits, in words.
@@ -18,6 +21,10 @@ export function describeLimits(
   counts: readonly number[],
   cpus: number | null,
 ): string {
+  if (fit.rSquared < HOPELESS) {
+    const why = `No verdict: the law explains ${percent(fit.rSquared)} of the variance, so that what the numbers of vCPUs differ by is hardly more than noise, or is something else.`;
+    return [turns(counts, cpus), why].filter((sentence) => sentence !== '').join(' ');
+  }
   return [turns(counts, cpus), limit(fit), peak(fit), doubts(fit)]
     .filter((sentence) => sentence !== '')
     .join(' ');
@@ -52,7 +59,9 @@ function limit({ lambda, contention, coherency, measuredTo: n }: Fitted): string
 
 function peak({ peak: found, coherency, measuredTo }: Fitted): string {
   if (coherency.value === 0) {
-    return 'No peak: throughput never falls again under this law.';
+    return coherency.high * measuredTo ** 2 < NOTHING
+      ? 'No peak: throughput never falls again under this law.'
+      : `No peak in the best fit; but κ may be as high as ${coherency.high.toPrecision(2)}, and then there is one.`;
   }
   if (found === null) {
     return "Where the peak is cannot be told, nor whether there is one: κ's interval includes 0.";
@@ -64,8 +73,8 @@ function peak({ peak: found, coherency, measuredTo }: Fitted): string {
 }
 
 function doubts({ rSquared }: Fitted): string {
-  return rSquared < POOR
-    ? `The law explains only ${percent(rSquared)} of the variance: do not build on its coefficients.`
+  return rSquared < ROUGH
+    ? `The law explains ${percent(rSquared)} of the variance: its coefficients are rough.`
     : '';
 }
 
@@ -77,7 +86,7 @@ function turns(counts: readonly number[], cpus: number | null): string {
   }
   const host = `the ${cpus} CPU${cpus === 1 ? '' : 's'} they may run on`;
   return counts.length - beyond < 4
-    ? `${beyond} of the ${counts.length} numbers of vCPUs exceed ${host}: that they take turns on CPUs is the first limit (alone it looks as σ ≈ ${Number((1 / cpus).toPrecision(1))}), and of locks no more can be concluded than that. By the law:`
+    ? `${beyond} of the ${counts.length} numbers of vCPUs exceed ${host}: that they take turns on CPUs is the first limit (alone it looks as σ ≈ ${Number((1 / cpus).toPrecision(1))}), and of locks no more can be concluded than that.`
     : `vCPUs beyond ${host} take turns, which looks as contention.`;
 }
 

@@ -47,8 +47,10 @@ export interface ContentionRow {
   readonly pagesPerSecond: Figure;
   readonly p50Microseconds: Figure | null;
   readonly p99Microseconds: Figure | null;
-  /** Of its runs, how many were disturbed: other processes used more than a tenth of a CPU. */
+  /** Of the runs that were timed, how many were disturbed: others used more than a tenth of a CPU. */
   readonly disturbed: number;
+  /** How many of these were long enough to tell. */
+  readonly told: number;
 }
 
 /** Whether a system call takes mmap_lock on this kernel, counted around many of them. */

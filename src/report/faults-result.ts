@@ -32,6 +32,8 @@ export interface FaultsPoint {
   readonly pagesVerified: number;
   /** Of its runs, how many were disturbed: other processes used more than a tenth of a CPU. */
   readonly disturbed: number;
+  /** How many were long enough to tell. */
+  readonly told: number;
 }
 
 export interface FaultsCurve {

@@ -1,3 +1,4 @@
+import type { Disturbance } from '../measure/other-load.js';
 import type { Figure } from './bench-result.js';
 
 /** What a figure that could not be had looks like in text. */
@@ -22,6 +23,11 @@ export function median(values: readonly (number | null | undefined)[]): number |
   known.sort((a, b) => a - b);
   const middle = known.length >> 1;
   return known.length % 2 === 1 ? known[middle]! : (known[middle - 1]! + known[middle]!) / 2;
+}
+
+/** How many of some runs others disturbed; a dash where none was long enough to tell. */
+export function disturbedText({ disturbed, told }: Disturbance): string {
+  return told === 0 ? NO_FIGURE : `${disturbed} of ${told}`;
 }
 
 /** One figure over the repetitions of a run; null where one of them does not have it. */

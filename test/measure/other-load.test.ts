@@ -26,9 +26,16 @@ t.test('what this process uses is no disturbance, what others do is', async (t) 
   const before = times(100, 50, 20);
   t.equal(otherCpusBetween(before, times(102, 53.9, 23.9), 2), 0, 'all of it was ours');
   t.equal(otherCpusBetween(before, times(102, 52.05, 22), 2), 0, 'as much as ticks cannot tell');
-  const half = otherCpusBetween(before, times(102, 53.05, 22), 2);
+  const half = otherCpusBetween(before, times(102, 53.05, 22), 2)!;
   t.ok(Math.abs(half - 0.5) < 1e-6, `${half}`);
   t.equal(otherCpusBetween(before, times(102, 51, 22), 2), 0, 'never below nothing');
+});
+
+t.test('a run of some ticks does not tell, unless it was disturbed beyond doubt', async (t) => {
+  const before = times(100, 50, 20);
+  t.equal(otherCpusBetween(before, times(100.2, 50.2, 20.2), 2), null);
+  t.equal(otherCpusBetween(before, times(100.2, 50.35, 20.2), 2)! > 0.1, true);
+  t.equal(otherCpusBetween(before, times(100.6, 50.6, 20.6), 2), 0, 'long enough');
 });
 
 t.test('more than a tenth of a CPU disturbs', async (t) => {
@@ -84,6 +91,6 @@ t.test('what this process does itself is not seen as others', async (t) => {
   const after = readCpuTimes();
   t.ok(spun > 0);
   // One second of CPU was ours; others may have used what they like of the rest.
-  const others = otherCpusBetween(before, after, 2) * (after.at - before.at);
+  const others = otherCpusBetween(before, after, 2)! * (after.at - before.at);
   t.ok(others <= after.all - before.all - 0.9, `${others} s of ${after.all - before.all} s`);
 });

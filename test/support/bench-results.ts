@@ -89,6 +89,7 @@ export function curveOf(
         },
         pagesVerified: 8192 * n,
         disturbed: n === 16 ? 1 : 0,
+        told: 3,
       };
     }),
     fit: fitOf(lambda, sigma, kappa, vcpus.at(-1)!),
@@ -193,6 +194,7 @@ export function contentionRow(
     p50Microseconds: around(15),
     p99Microseconds: around(61, 15),
     disturbed: 0,
+    told: 3,
     ...given,
   };
 }
@@ -224,6 +226,7 @@ export function contentionResult(): BenchResult<unknown, ContentionSummary> {
       byThread: [],
       contextSwitches: around(2.6),
       disturbed: 1,
+      told: 3,
     }),
   ];
   return benchResult(

@@ -1,6 +1,6 @@
 import type { BenchResult } from '../bench-result.js';
 import type { ContentionRow, ContentionSummary } from '../contention-result.js';
-import { count, figure, figureText } from '../figures.js';
+import { count, disturbedText, figure, figureText } from '../figures.js';
 import { drawChart } from './chart.js';
 import { lockCountChart, lockTimeChart } from './lock-chart.js';
 import type { Section } from './section.js';
@@ -81,9 +81,8 @@ export function contentionSection({ summary }: BenchResult<unknown, ContentionSu
     notMeasured: Object.entries(notMeasured).map(([name, why]) => `${name}: ${why}`),
     disturbed: rows
       .filter(({ disturbed }) => disturbed > 0)
-      .map(({ label, disturbed, pagesPerSecond }) => {
-        const of = Math.max(disturbed, pagesPerSecond.runs);
-        return `${label}: ${disturbed} of at least ${of} runs`;
+      .map((row) => {
+        return `${row.label}: ${disturbedText(row)} timed runs`;
       }),
   };
 }

@@ -1,7 +1,7 @@
 import type { ScalingFit } from '../../measure/scaling-law.js';
 import type { BenchResult } from '../bench-result.js';
 import type { FaultsCurve, FaultsSummary } from '../faults-result.js';
-import { count, figure, figureText, standsClear } from '../figures.js';
+import { count, disturbedText, figure, figureText, standsClear } from '../figures.js';
 import { drawChart, drawPairs } from './chart.js';
 import { latencyChart } from './latency-chart.js';
 import { html, type Markup } from './markup.js';
@@ -39,10 +39,7 @@ export function faultsSection({ summary, host }: BenchResult<unknown, FaultsSumm
     disturbed: curves.flatMap(({ label, points }) =>
       points
         .filter(({ disturbed }) => disturbed > 0)
-        .map(
-          ({ vcpus, disturbed, pagesPerSecond }) =>
-            `${label}, ${vcpus} vCPUs: ${disturbed} of ${pagesPerSecond.runs} runs`,
-        ),
+        .map((point) => `${label}, ${point.vcpus} vCPUs: ${disturbedText(point)} runs`),
     ),
   };
 }
@@ -126,7 +123,9 @@ function fitTable(
       interval(fit.coherency),
       figure(fit.rSquared, 3),
       fit.peak === null
-        ? 'none'
+        ? fit.coherency.high === 0
+          ? 'none'
+          : 'cannot be told'
         : `${count(Math.round(fit.peak.pagesPerSecond))} at ${figure(fit.peak.vcpus, 1)} vCPUs`,
       `${fit.measuredTo} vCPUs`,
     ]),
