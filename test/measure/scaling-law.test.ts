@@ -220,7 +220,7 @@ t.test('more vCPUs than CPUs: the verdict says what that measures', async (t) =>
   const points = curve([10_000, 0.5, 0], [1, 2, 4, 8]);
   t.match(
     fitted(points, 2).verdict,
-    /2 of the 4 numbers of vCPUs exceed the 2 CPUs they may run on: .* By the law: Contention/,
+    /2 of the 4 numbers of vCPUs exceed the 2 CPUs they may run on: .* Contention/,
   );
   t.match(
     fitted(curve([1e4, 0.1, 0]), 16).verdict,
