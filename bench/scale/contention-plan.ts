@@ -2,7 +2,7 @@ import { UsageError } from '../../src/ffi/errors.js';
 import { DELIVERIES, type DeliveryName } from '../../src/machine/delivery.js';
 import type { RunOptions } from '../../src/machine/machine-config.js';
 import { whyRefused } from '../../src/machine/refusals.js';
-import { MAX_WRITERS } from '../../src/machine/writers.js';
+import { DEFAULT_WRITES_PER_SECOND, MAX_WRITERS } from '../../src/machine/writers.js';
 import type { BackingName } from '../../src/memory/backing.js';
 import { findBacking } from '../../src/memory/open-backing.js';
 import { type BenchChoices, theOne } from './bench.js';
@@ -44,7 +44,7 @@ export const DEFAULTS = {
   vcpus: 2,
   delivery: ['kernel', 'handler', 'exit'],
   writers: [0, 2],
-  writerRate: 2000,
+  writerRate: DEFAULT_WRITES_PER_SECOND,
 } as const satisfies BenchChoices | { vcpus: number };
 
 /** @throws UsageError for what cannot be compared, or cannot be had */

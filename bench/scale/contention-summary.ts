@@ -59,6 +59,7 @@ export function summarizeVariant(
     ),
     contextSwitches: of('counted', (run) => run.perFault.contextSwitches),
     kvmRuns: of('counted', (run) => run.perFault.kvmRuns),
+    kvmExits: of('counted', (run) => run.perFault.kvmExits),
     pageFaultRetries: of('counted', ({ pageFaultRetries, faults }) =>
       pageFaultRetries === null ? null : pageFaultRetries / faults.count,
     ),

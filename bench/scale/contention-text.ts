@@ -14,7 +14,7 @@ type Result = BenchResult<ContentionRun, ContentionSummary>;
 export function describeContention(result: Result): string {
   const { rows, calls } = result.summary;
   return [
-    'mmap_lock per fault, in vCPUs and handlers (acquisitions for read and for write)',
+    'mmap_lock per fault, in vCPUs and handlers (acquisitions for read and for write; times in µs)',
     lockTable(rows),
     'the same by kind of thread',
     threadTable(rows),
@@ -31,12 +31,13 @@ function lockTable(rows: readonly ContentionRow[]): string {
     'delivery',
     'read',
     'write',
-    'wait µs',
+    'wait',
     'range',
     'waited',
-    'hold µs',
+    'hold',
     'ctx sw',
     'retries',
+    'KVM exits',
     'KVM_RUN',
   ];
   return textTable(
@@ -49,11 +50,12 @@ function lockTable(rows: readonly ContentionRow[]): string {
         figure(row.read.acquisitions.median, 2),
         figure(row.write.acquisitions.median, 2),
         figure(wait?.median, 1),
-        range(wait, 1),
+        range(wait, wait !== null && wait.highest < 10 ? 1 : 0),
         waited(row),
         figure(hold?.median, 1),
         figure(row.contextSwitches?.median, 2),
         figure(row.pageFaultRetries?.median, 2),
+        figure(row.kvmExits?.median, 2),
         figure(row.kvmRuns?.median, 2),
       ];
     }),
@@ -121,7 +123,7 @@ function explain({ constant, host, summary }: Result): string {
     typeof uncontendedWaitMicroseconds !== 'number'
       ? ''
       : `Tracing makes a lock that nobody else wants look like a wait of ${figure(uncontendedWaitMicroseconds, 1)} µs, and lengthens a hold by as much: compare rows, and take that off. waited: acquisitions that took longer than 10 µs. A wait ends when the thread has the lock and a CPU; a hold goes on while it has none.`,
-    'retries: page faults that gave up mmap_lock while they waited, and were begun again.',
+    'retries: page faults that gave up mmap_lock while they waited, and were begun again. KVM exits: out of the guest; an exit that KVM handles itself does not return from KVM_RUN.',
     ...rows.filter(({ writers }) => writers === 0).map(sayCost),
     ...rows.filter(({ writers }) => writers > 0).map((row) => sayWriters(row, rows)),
     sayContinue(summary.calls, host.kernel),

@@ -8,6 +8,7 @@ import { UnsupportedError, UsageError } from '../ffi/errors.js';
 import { DELIVERY_NAMES } from '../machine/delivery.js';
 import { MAX_MEMORY_BYTES } from '../machine/guest-physical-map.js';
 import { UFFD_SPLITS } from '../machine/machine-config.js';
+import { DEFAULT_WRITES_PER_SECOND } from '../machine/writers.js';
 import type { BackingName } from '../memory/backing.js';
 import { findBacking } from '../memory/open-backing.js';
 import { formatSize } from '../memory/sizes.js';
@@ -81,9 +82,10 @@ export function benchCommand(): Command {
       ).argParser(listOf(parseWhole)),
     )
     .addOption(
-      new Option('--writer-rate <N>', 'changes each of them makes in a second').argParser(
-        parseWhole,
-      ),
+      new Option(
+        '--writer-rate <N>',
+        `changes each of them makes in a second (default: ${DEFAULT_WRITES_PER_SECOND})`,
+      ).argParser(parseWhole),
     )
     .addOption(
       new Option('--reference <LIST>', 'published curves to lay over ours').argParser(

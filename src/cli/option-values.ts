@@ -1,7 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 import type { AroundPolicy } from '../fault/around.js';
 import type { Background, Pin } from '../machine/machine-config.js';
-import { DEFAULT_WRITES_PER_SECOND, type Writers } from '../machine/writers.js';
 import type { SourceFault } from '../source/faulty-source.js';
 import type { Network } from '../source/network-link.js';
 import { type ContentsSpec, DEFAULT_SEED } from '../source/open-source.js';
@@ -119,18 +118,6 @@ export function oneOf<Word extends string>(words: readonly Word[]): (text: strin
       throw new InvalidArgumentError(`It is ${words.join(', ')}.`);
     }
     return word;
-  };
-}
-
-/** `2` or `2:500`: threads, and what each does in a second. */
-export function parseWriters(text: string): Writers {
-  const [, threads, perSecond] = /^(\d{1,9})(?::(\d{1,9}))?$/.exec(text) ?? [];
-  if (threads === undefined) {
-    throw new InvalidArgumentError('It is N or N:PER_SECOND, as 2:500.');
-  }
-  return {
-    threads: Number(threads),
-    perSecond: perSecond === undefined ? DEFAULT_WRITES_PER_SECOND : Number(perSecond),
   };
 }
 

@@ -11,7 +11,7 @@ import {
 } from '../machine/machine-config.js';
 import { COLLAPSE_POLICIES } from '../machine/refusals.js';
 import { runGuest } from '../machine/run-guest.js';
-import { DEFAULT_WRITES_PER_SECOND } from '../machine/writers.js';
+import { DEFAULT_WRITES_PER_SECOND, writersOf } from '../machine/writers.js';
 import { BACKING_KINDS } from '../memory/backing.js';
 import { formatSize } from '../memory/sizes.js';
 import { describeRun } from '../report/run-report.js';
@@ -30,7 +30,6 @@ import {
   parseSize,
   parseSource,
   parseWhole,
-  parseWriters,
 } from './option-values.js';
 import { RunProgress } from './progress.js';
 
@@ -45,7 +44,8 @@ export interface RunFlags {
   readonly collapse: NonNullable<RunOptions['collapse']>;
   readonly prefetch: NonNullable<RunOptions['prefetch']> | null;
   readonly discard: NonNullable<RunOptions['discard']> | null;
-  readonly writers: NonNullable<RunOptions['writers']> | null;
+  readonly writers: number;
+  readonly writerRate?: number;
   readonly vcpus: number;
   readonly handlers?: number;
   readonly uffds: NonNullable<RunOptions['uffds']>;
@@ -135,11 +135,17 @@ export function runCommand(): Command {
     )
     .addOption(
       new Option(
-        '--writers <N[:RATE]>',
-        `threads that change the address space elsewhere meanwhile (mmap, mprotect, MADV_DONTNEED, munmap), and how often a second (${DEFAULT_WRITES_PER_SECOND})`,
+        '--writers <N>',
+        'threads that change the address space elsewhere meanwhile (mmap, mprotect, MADV_DONTNEED, munmap)',
       )
-        .argParser(parseWriters)
-        .default(null, 'none'),
+        .argParser(parseWhole)
+        .default(0, 'none'),
+    )
+    .addOption(
+      new Option(
+        '--writer-rate <N>',
+        `changes each of them makes in a second (default: ${DEFAULT_WRITES_PER_SECOND})`,
+      ).argParser(parseWhole),
     )
     .addOption(new Option('--vcpus <N>', '1 to 64').argParser(parseWhole).default(1))
     .addOption(
@@ -207,7 +213,10 @@ export function runCommand(): Command {
         .argParser(parseSeconds)
         .default(60),
     )
-    .option('--no-count', 'does not count mmap_lock and context switches, which costs time')
+    .option(
+      '--no-count',
+      'does not count mmap_lock, context switches and KVM exits, which costs time',
+    )
     .option('--json', 'exactly one JSON object on stdout, everything else on stderr')
     .option('--list', 'lists the bundled guests and their parameters')
     .addHelpText(
@@ -243,7 +252,7 @@ export function optionsOf(image: string, flags: RunFlags): RunOptions {
     delivery: flags.delivery,
     strategy: flags.strategy,
     ...(flags.unit !== undefined && { unitBytes: flags.unit }),
-    writers: flags.writers,
+    writers: writersOf(flags.writers, flags.writerRate),
     vcpus: flags.vcpus,
     ...(flags.handlers !== undefined && { handlers: flags.handlers }),
     uffds: flags.uffds,

@@ -39,6 +39,8 @@ export interface PerFault {
   readonly mmapLockAcquisitions: number | null;
   readonly contextSwitches: number | null;
   readonly kvmRuns: number | null;
+  /** Of vCPUs, out of the guest: those that KVM handles itself too, which do not return from KVM_RUN. */
+  readonly kvmExits: number | null;
   readonly syscalls: number | null;
   /**
    * Median time in userspace outside system calls and page faults of our own (every 16th is timed).

@@ -15,6 +15,7 @@ import {
   type ThreadHistograms,
   threadHistograms,
 } from '../measure/histogram.js';
+import { kvmExitsOf } from '../measure/kvm-exits.js';
 import { inMicroseconds } from '../measure/latency-histogram.js';
 import { type Measured, sumMeasured } from '../measure/measured.js';
 import { openAccess } from '../memory/guest-access.js';
@@ -180,6 +181,12 @@ function costs(
       sumMeasured(readings.map((reading) => reading.contextSwitches)),
     ),
     kvmRuns: per('kvmRuns', { value: total('kvmRuns') }),
+    kvmExits: per(
+      'kvmExits',
+      sumMeasured(
+        crew.vcpuFinishes.map(({ index, perf }) => kvmExitsOf(perf.kvmExits, rows[index]!.kvmRuns)),
+      ),
+    ),
     syscalls: per('syscalls', { value: total('syscalls') }),
     userMicroseconds: per('userMicroseconds', median('user')),
     allocateMicroseconds: per('allocateMicroseconds', median('allocate')),

@@ -9,7 +9,7 @@ export interface Writers {
 }
 
 export const MAX_WRITERS = 64;
-export const DEFAULT_WRITES_PER_SECOND = 1000;
+export const DEFAULT_WRITES_PER_SECOND = 2000;
 /** Above what a thread can make. */
 const MOST_WRITES_PER_SECOND = 1e6;
 
@@ -28,8 +28,24 @@ export function checkWriters(writers: Writers | null): Writers | null {
   }
   if (!(perSecond > 0 && perSecond <= MOST_WRITES_PER_SECOND)) {
     throw new UsageError(
-      `--writers ${threads}:${perSecond} is not a rate above 0 and up to ${MOST_WRITES_PER_SECOND} a second`,
+      `--writer-rate ${perSecond} is not above 0 and up to ${MOST_WRITES_PER_SECOND} a second`,
     );
   }
   return { threads, perSecond };
+}
+
+/**
+ * Those of `--writers` and `--writer-rate`.
+ *
+ * @param perSecond the default where it was not given
+ * @throws UsageError for a rate of no writers
+ */
+export function writersOf(threads: number, perSecond: number | undefined): Writers | null {
+  if (threads > 0) {
+    return { threads, perSecond: perSecond ?? DEFAULT_WRITES_PER_SECOND };
+  }
+  if (perSecond !== undefined) {
+    throw new UsageError('--writer-rate says nothing without writers', 'Add --writers 2.');
+  }
+  return null;
 }

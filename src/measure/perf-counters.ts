@@ -10,6 +10,7 @@ import {
 } from '../uapi/perf.js';
 import { RUSAGE_THREAD, rusage } from '../uapi/resource.js';
 import { type RetryTracing, retryTracing, ThreadFaultRetries } from './fault-retries.js';
+import { KVM_EXIT_TRACEPOINT } from './kvm-exits.js';
 import type { MappedRing } from './mapped-ring.js';
 import type { Measured } from './measured.js';
 import { openPerfEvent, readPerfEvent } from './perf-event.js';
@@ -27,6 +28,8 @@ export interface PerfEvents {
   readonly mmapLock: Measured;
   /** PERF_COUNT_SW_CONTEXT_SWITCHES. */
   readonly contextSwitches: Measured;
+  /** A tracepoint's id. */
+  readonly kvmExits: Measured;
   /** How mmap_lock is traced as well, or why it is not. */
   readonly trace: LockTracing | string;
   /** How faults that give up mmap_lock are counted, or why they are not. */
@@ -50,11 +53,18 @@ export function perfEvents(
 ): PerfEvents {
   if (!wanted) {
     const none = { value: null, why: NOT_ASKED_FOR };
-    return { mmapLock: none, contextSwitches: none, trace: NOT_ASKED_FOR, retries: NOT_ASKED_FOR };
+    return {
+      mmapLock: none,
+      contextSwitches: none,
+      kvmExits: none,
+      trace: NOT_ASKED_FOR,
+      retries: NOT_ASKED_FOR,
+    };
   }
   return {
     mmapLock: tracepointId(MMAP_LOCK_TRACEPOINT),
     contextSwitches: { value: PERF_COUNT_SW_CONTEXT_SWITCHES },
+    kvmExits: tracepointId(KVM_EXIT_TRACEPOINT),
     trace: tracing.locks ? lockTracing(tracing.faults) : NOT_ASKED_FOR,
     retries: tracing.retries ? retryTracing(tracing.faults) : NOT_ASKED_FOR,
   };
@@ -73,6 +83,8 @@ export interface PerfReadings {
   /** Of them, trylocks that failed. */
   readonly mmapLockFailed: Measured;
   readonly contextSwitches: Measured;
+  /** How often kvm:kvm_exit fired: 0 also where the KVM module has no such exits (`kvmExitsOf`). */
+  readonly kvmExits: Measured;
 }
 
 /**
@@ -84,6 +96,7 @@ export class ThreadPerfCounters implements Disposable {
   private readonly writes: Descriptor | string;
   private readonly failed: Descriptor | string;
   private readonly contextSwitches: Descriptor | string;
+  private readonly kvmExits: Descriptor | string;
   private readonly trace: ThreadLockTrace | string;
   private readonly retries: ThreadFaultRetries | string;
   private pageFaultsBefore = 0;
@@ -98,7 +111,7 @@ export class ThreadPerfCounters implements Disposable {
             leader,
             ...(filter !== null && { filter }),
           });
-    const { contextSwitches, trace, retries } = events;
+    const { contextSwitches, kvmExits, trace, retries } = events;
     this.mmapLock = locks(null, null);
     const leader = this.mmapLock;
     this.writes = typeof leader === 'string' ? leader : locks('write==1 && success==1', leader);
@@ -112,6 +125,10 @@ export class ThreadPerfCounters implements Disposable {
       contextSwitches.value === null
         ? contextSwitches.why
         : openPerfEvent({ type: PERF_TYPE_SOFTWARE, config: contextSwitches.value });
+    this.kvmExits =
+      kvmExits.value === null
+        ? kvmExits.why
+        : openPerfEvent({ type: PERF_TYPE_TRACEPOINT, config: kvmExits.value });
   }
 
   /** What is open until it is disposed of. */
@@ -147,6 +164,7 @@ export class ThreadPerfCounters implements Disposable {
       mmapLockWrites: readPerfEvent(this.writes),
       mmapLockFailed: readPerfEvent(this.failed),
       contextSwitches: readPerfEvent(this.contextSwitches),
+      kvmExits: readPerfEvent(this.kvmExits),
     };
   }
 
@@ -175,13 +193,13 @@ export class ThreadPerfCounters implements Disposable {
 
   /** Those that are open; the others of a group follow their leader. */
   private get counters(): readonly Descriptor[] {
-    return [this.mmapLock, this.writes, this.failed, this.contextSwitches].filter(
+    return [this.mmapLock, this.writes, this.failed, this.contextSwitches, this.kvmExits].filter(
       (event) => event instanceof Descriptor,
     );
   }
 
   private each(request: number): void {
-    for (const event of [this.mmapLock, this.contextSwitches]) {
+    for (const event of [this.mmapLock, this.contextSwitches, this.kvmExits]) {
       if (event instanceof Descriptor) {
         ioctl(event.fd, request, 0);
       }

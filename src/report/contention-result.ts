@@ -41,6 +41,8 @@ export interface ContentionRow {
   readonly byThread: readonly ThreadShare[];
   readonly contextSwitches: Figure | null;
   readonly kvmRuns: Figure | null;
+  /** Those that KVM handled itself too. Null where the KVM module does not tell. */
+  readonly kvmExits?: Figure | null;
   /** Page faults that gave up their lock and were begun again. Null where the kernel does not tell. */
   readonly pageFaultRetries: Figure | null;
   /** Of runs in which nothing was traced. */

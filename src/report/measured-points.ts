@@ -101,6 +101,7 @@ function contentionPoints({ rows }: ContentionSummary): MeasuredPoint[] {
       named('write, waiting µs', 2, row.write.waitMicroseconds),
       named('write, holding µs', 2, row.write.holdMicroseconds),
       named('context switches', 2, row.contextSwitches),
+      named('KVM exits', 2, row.kvmExits ?? null),
       named('KVM_RUNs', 2, row.kvmRuns),
       named('retries', 3, row.pageFaultRetries),
       named('pages/s', 0, row.pagesPerSecond),

@@ -1,13 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import fc from 'fast-check';
 import t from 'tap';
-import {
-  listOf,
-  parseFault,
-  parseNetwork,
-  parseWhole,
-  parseWriters,
-} from '../../src/cli/option-values.js';
+import { listOf, parseFault, parseNetwork, parseWhole } from '../../src/cli/option-values.js';
 import { nameOfFault } from '../../src/source/faulty-source.js';
 import { nameOfNetwork } from '../../src/source/network-link.js';
 
@@ -90,14 +84,5 @@ t.test('what is no fault of a source is refused', async (t) => {
     `page=0x${'f'.repeat(14)}`,
   ]) {
     t.throws(() => parseFault(text), InvalidArgumentError, `"${text}"`);
-  }
-});
-
-t.test('writers are threads and a rate', async (t) => {
-  t.strictSame(parseWriters('2'), { threads: 2, perSecond: 1000 });
-  t.strictSame(parseWriters('2:50'), { threads: 2, perSecond: 50 });
-  t.strictSame(parseWriters('0'), { threads: 0, perSecond: 1000 });
-  for (const text of ['', ':', '2:', ':5', '-1', '2:1.5', '2:5:7', '2,3', 'two']) {
-    t.throws(() => parseWriters(text), InvalidArgumentError, `"${text}"`);
   }
 });

@@ -53,7 +53,7 @@ t.test(
     });
     t.equal(result.perVcpu.length, 4);
     t.ok('memory-error' in result.faults.outcomes);
-    for (const name of ['mmapLockAcquisitions', 'contextSwitches']) {
+    for (const name of ['mmapLockAcquisitions', 'contextSwitches', 'kvmExits']) {
       const figure = result.perFault[name];
       t.ok(
         typeof figure === 'number' || result.notMeasured[name],

@@ -55,6 +55,7 @@ const NO_READINGS: PerfReadings = {
   mmapLockWrites: NOT_COUNTED,
   mmapLockFailed: NOT_COUNTED,
   contextSwitches: NOT_COUNTED,
+  kvmExits: NOT_COUNTED,
 };
 
 export class GuestBed {

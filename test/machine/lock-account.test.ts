@@ -42,6 +42,7 @@ function thread(
       mmapLockWrites: { value: writes },
       mmapLockFailed: { value: failed },
       contextSwitches: { value: 0 },
+      kvmExits: { value: 0 },
     },
     lockTrace:
       typeof tallies === 'string'

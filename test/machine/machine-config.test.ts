@@ -82,6 +82,12 @@ for (const [flag, name, values] of [
       { threads: 65, perSecond: 1 },
       { threads: -1, perSecond: 1 },
       { threads: 0.5, perSecond: 1 },
+    ],
+  ],
+  [
+    '--writer-rate',
+    'writers',
+    [
       { threads: 1, perSecond: 0 },
       { threads: 1, perSecond: 1e7 },
       { threads: 1, perSecond: Number.NaN },

@@ -86,7 +86,14 @@ t.test('of a traced thread that dies nothing stays', { skip }, async (t) => {
 
 t.test('run --writers says what they did', { skip: kvmSkip() }, async (t) => {
   const args = ['run', 'touch', '--memory', '8M', '--delivery', 'exit', '--param', 'pages=512'];
-  const { status, stdout } = await cli([...args, '--writers', '2:500', '--json']);
+  const { status, stdout } = await cli([
+    ...args,
+    '--writers',
+    '2',
+    '--writer-rate',
+    '500',
+    '--json',
+  ]);
   t.equal(status, 0);
   t.match(JSON.parse(stdout), {
     outcome: 'completed',
@@ -101,5 +108,13 @@ t.test('run --writers says what they did', { skip: kvmSkip() }, async (t) => {
     stdout: /^writer +\d+ changes of the address space by \d+ calls$/m,
   });
   t.match(await cli([...args, '--writers', '65']), { status: 2, stderr: /--writers 65/ });
-  t.match(await cli([...args, '--writers', '2:x']), { status: 2, stderr: /N:PER_SECOND/ });
+  t.match(await cli([...args, '--writers', '2:500']), { status: 2, stderr: /whole number/ });
+  for (const rate of ['0', '1000001']) {
+    const refused = await cli([...args, '--writers', '1', '--writer-rate', rate]);
+    t.match(refused, { status: 2, stderr: new RegExp(`--writer-rate ${rate} is not above 0`) });
+  }
+  t.match(await cli([...args, '--writer-rate', '5']), {
+    status: 2,
+    stderr: /says nothing without/,
+  });
 });

@@ -333,6 +333,7 @@ export function runResult(delivery: 'exit' | 'handler' = 'exit'): RunResult {
       mmapLockAcquisitions: delivery === 'exit' ? 1 : 4,
       contextSwitches: delivery === 'exit' ? 0.01 : 2,
       kvmRuns: 1,
+      kvmExits: null,
       syscalls: 3,
       userMicroseconds: 0.9,
       allocateMicroseconds: null,

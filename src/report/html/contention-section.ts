@@ -20,7 +20,7 @@ export function contentionSection({ summary }: BenchResult<unknown, ContentionSu
         'Per fault: medians, lowest and highest of the repetitions',
         [
           ...['what', 'vCPUs', 'handlers', 'writers', 'mmap_lock for read', 'for write'],
-          ...['context switches', 'KVM_RUNs', 'retries'],
+          ...['context switches', 'KVM exits', 'KVM_RUNs', 'retries'],
         ],
         rows.map((row) => [
           row.label,
@@ -28,6 +28,7 @@ export function contentionSection({ summary }: BenchResult<unknown, ContentionSu
           figureText(row.read.acquisitions, 2),
           figureText(row.write.acquisitions, 2),
           figureText(row.contextSwitches, 2),
+          figureText(row.kvmExits ?? null, 2),
           figureText(row.kvmRuns, 2),
           figureText(row.pageFaultRetries, 3),
         ]),
