@@ -29,6 +29,9 @@ const WHERE_FROM = 'It wants what run --json, or bench with --json FILE, has wri
  *   runs do not
  */
 export function readResult(path: string): ResultFile {
+  if (path === '') {
+    throw new UsageError('a name of a file is empty', WHERE_FROM);
+  }
   if (path === '-') {
     throw new UsageError('results are read from files, not from -', 'Name a file, or /dev/stdin.');
   }

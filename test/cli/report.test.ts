@@ -65,6 +65,7 @@ t.test('what cannot be used is refused in one sentence, with status 2', async (t
     [[at('faults.json'), at('contention.json')], /cannot be compared: bench faults is in/],
     [[at('exit.json'), at('exit.json'), at('exit.json')], /3 results are drawn, not compared\. /],
     [[at('exit.json'), '--out', at('exit.json')], /is one of the results\. /],
+    [[''], /a name of a file is empty\. /],
     [['-'], /results are read from files, not from -\. Name a file, or \/dev\/stdin\.$/],
     [[at('denied.json')], /denied\.json contradicts itself: \/runs\/0 ended as timeout\. /],
     [[at('exit.json'), '--out', ''], /^.*--out names no file\. /],
