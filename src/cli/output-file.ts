@@ -9,6 +9,9 @@ import { UnsupportedError, UsageError } from '../ffi/errors.js';
  * @throws UsageError nothing can be written there
  */
 export function checkWritable(option: string, path: string): void {
+  if (path === '') {
+    throw new UsageError(`${option} names no file`, 'Name one, or - for stdout.');
+  }
   try {
     accessSync(existsSync(path) ? path : dirname(path), constants.W_OK);
     if (existsSync(path) && statSync(path).isDirectory()) {

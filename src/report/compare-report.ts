@@ -1,6 +1,6 @@
 import type { Figure } from './bench-result.js';
 import type { ComparedFigure, Comparison, Comparisons, Noise } from './compare.js';
-import { figure, NO_FIGURE } from './figures.js';
+import { chanceToStandClear, count, figure, NO_FIGURE } from './figures.js';
 import { textTable, wrapText } from './table.js';
 import { visible } from './visible-text.js';
 
@@ -77,7 +77,7 @@ export function verdictsOf(figures: readonly ComparedFigure[]): string[] {
     ...(known === 0
       ? []
       : [
-          `In ${of('exceeds')} of ${known} figures the difference exceeds the noise: every repetition of one is on the same side of every repetition of the other. In ${of('within')} their ranges overlap or touch.`,
+          `In ${of('exceeds')} of ${known} figures the difference exceeds the noise${byChance(figures)}. It exceeds it where every repetition of one is on the same side of every repetition of the other. In ${of('within')} their ranges overlap or touch.`,
         ]),
     ...(known === figures.length
       ? []
@@ -85,6 +85,18 @@ export function verdictsOf(figures: readonly ComparedFigure[]): string[] {
           `Of ${figures.length - known} figures the noise is not known: one of the two was measured once.`,
         ]),
   ];
+}
+
+/** How many would between equal things, which is what the count is to be held against. */
+function byChance(figures: readonly ComparedFigure[]): string {
+  const known = figures.filter(({ noise }) => noise !== 'unknown');
+  const expected = known.reduce((sum, { a, b }) => sum + chanceToStandClear(a, b), 0);
+  const text = `of ${known.length} would`;
+  if (expected < 0.5) {
+    return `; of two equal things hardly any ${text}`;
+  }
+  const few = expected / known.length > 0.05 ? ', with so few runs (--repeat)' : '';
+  return `; of two equal things about ${count(Math.round(expected))} ${text}${few}`;
 }
 
 function medianText({ decimals }: ComparedFigure, { median }: Figure): string {

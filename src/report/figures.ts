@@ -67,3 +67,16 @@ export function standsClear(a: Figure, b: Figure): boolean | null {
   }
   return a.lowest > b.highest || b.lowest > a.highest;
 }
+
+/**
+ * How likely the repetitions of two equal things stand apart by chance: of all orders in which they
+ * can come, two. With n and m of them 2 / C(n + m, n): 1 in 3 of two each, 1 in 10 of three.
+ */
+export function chanceToStandClear({ runs: n }: Figure, { runs: m }: Figure): number {
+  const fewer = Math.min(n, m);
+  let orders = 1;
+  for (let chosen = 1; chosen <= fewer && orders < 1e12; chosen++) {
+    orders *= (n + m - fewer + chosen) / chosen;
+  }
+  return Math.min(1, 2 / orders);
+}

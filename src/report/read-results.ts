@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { UsageError } from '../ffi/errors.js';
 import type { RunResult } from '../machine/run-result.js';
 import type { BenchResult, BenchSet } from './bench-result.js';
+import { whyItsRunsDeny } from './own-runs.js';
 import { SCHEMA_NAMES, whyNoResult } from './result-schema.js';
 
 /** What a result file holds. */
@@ -24,9 +25,16 @@ const WHERE_FROM = 'It wants what run --json, or bench with --json FILE, has wri
 /**
  * Reads a result that anybody may have written.
  *
- * @throws UsageError it cannot be read, or does not follow the schema that it names
+ * @throws UsageError it cannot be read, does not follow the schema that it names, or says what its own
+ *   runs do not
  */
 export function readResult(path: string): ResultFile {
+  if (path === '') {
+    throw new UsageError('a name of a file is empty', WHERE_FROM);
+  }
+  if (path === '-') {
+    throw new UsageError('results are read from files, not from -', 'Name a file, or /dev/stdin.');
+  }
   const text = decode(path, readBytes(path));
   let value: unknown;
   try {
@@ -44,6 +52,13 @@ export function readResult(path: string): ResultFile {
   if (result.schema === 'faultline.run/1' && !('config' in result)) {
     const { message } = (result as RunResult).error!;
     throw new UsageError(`${path} is of a run that never began: ${message}`);
+  }
+  const denied = whyItsRunsDeny(result);
+  if (denied !== null) {
+    throw new UsageError(
+      `${path} contradicts itself: ${denied}`,
+      'No bench writes such a result: measure again.',
+    );
   }
   return { path, name: basename(path), result };
 }

@@ -13,6 +13,9 @@ const results = {
   'contention.json': JSON.stringify(contentionResult()),
   'exit.json': JSON.stringify(runResult('exit')),
   'handler.json': JSON.stringify(runResult('handler')),
+  'denied.json': JSON.stringify(
+    faultsResult(undefined, [{ ...runResult('exit'), outcome: 'timeout' }]),
+  ),
   'broken.json': '{"schema":',
 };
 
@@ -62,6 +65,10 @@ t.test('what cannot be used is refused in one sentence, with status 2', async (t
     [[at('faults.json'), at('contention.json')], /cannot be compared: bench faults is in/],
     [[at('exit.json'), at('exit.json'), at('exit.json')], /3 results are drawn, not compared\. /],
     [[at('exit.json'), '--out', at('exit.json')], /is one of the results\. /],
+    [[''], /a name of a file is empty\. /],
+    [['-'], /results are read from files, not from -\. Name a file, or \/dev\/stdin\.$/],
+    [[at('denied.json')], /denied\.json contradicts itself: \/runs\/0 ended as timeout\. /],
+    [[at('exit.json'), '--out', ''], /^.*--out names no file\. /],
     [[at('exit.json'), '--out', at('none/out.html')], /cannot be written \(ENOENT\)\./],
   ] as const) {
     const { status, stdout, stderr } = await cli(['report', ...args]);

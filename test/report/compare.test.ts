@@ -1,6 +1,6 @@
 import t from 'tap';
 import { type ComparedFigure, type Comparison, compareResults } from '../../src/report/compare.js';
-import { describeComparisons } from '../../src/report/compare-report.js';
+import { describeComparisons, verdictsOf } from '../../src/report/compare-report.js';
 import type { Result, ResultFile } from '../../src/report/read-results.js';
 import {
   around,
@@ -193,4 +193,17 @@ t.test('the table fits 100 columns, whatever the names are', async (t) => {
     t.ok(line.length <= 100, line);
   }
   t.notMatch(text, '\u001b', 'nothing drives the terminal');
+});
+
+t.test('how many would differ of two equal things is said', async (t) => {
+  const sentence = (times: number, runs: number, others = runs): string => {
+    const one = pagesPerSecond(measured(90, 100, 110, runs), measured(111, 120, 130, others));
+    return verdictsOf(Array.from({ length: times }, () => one))[0]!.split('. ')[0]!;
+  };
+  const start = 'figures the difference exceeds the noise; of two equal things';
+  t.equal(sentence(18, 2), `In 18 of 18 ${start} about 6 of 18 would, with so few runs (--repeat)`);
+  t.equal(sentence(20, 3), `In 20 of 20 ${start} about 2 of 20 would, with so few runs (--repeat)`);
+  t.match(sentence(21, 2, 5), 'about 2 of 21 would, with so few runs', '2 / C(7, 2) of each');
+  t.match(sentence(126, 5), /about 1 of 126 would$/);
+  t.match(sentence(18, 9), /hardly any of 18 would$/);
 });

@@ -11,6 +11,7 @@ import type { ResultFile } from '../read-results.js';
 import { commandOfRun } from '../run-command.js';
 import type { SoakRun, SoakSummary } from '../soak-result.js';
 import type { UnitRun, UnitsSummary } from '../units-result.js';
+import { verifiedText } from '../verified-pages.js';
 import { contentionSection } from './contention-section.js';
 import { deliveriesSection } from './deliveries-section.js';
 import { faultsSection } from './faults-section.js';
@@ -98,7 +99,7 @@ ${hostTable(entries.map(({ name, result }) => ({ name, host: result.host })))}
 ${leftOutOf(files)}
 ${before}
 ${entries.map(sectionOf)}
-<footer><p>Drawn by faultline ${packageVersion()} from ${files.map(({ name }) => name).join(', ')}. Every figure is of runs whose memory was verified, page by page, unless it says otherwise.</p></footer>
+<footer><p>Drawn by faultline ${packageVersion()} from ${files.map(({ name }) => name).join(', ')}. ${verifiedText(entries.map(({ result }) => result))}</p></footer>
 </main>
 </body>
 </html>

@@ -1,6 +1,7 @@
 import type { RunResult } from '../../machine/run-result.js';
 import { isDisturbed } from '../../measure/other-load.js';
 import { count, figure } from '../figures.js';
+import { isRun } from '../own-runs.js';
 import { commandOfRun } from '../run-command.js';
 import { html, type Markup } from './markup.js';
 import { htmlCommand } from './table.js';
@@ -8,10 +9,6 @@ import { htmlCommand } from './table.js';
 /** A run as a bench keeps it: with what the bench has to say of it. */
 interface KeptRun extends RunResult {
   readonly label?: string;
-}
-
-function isRun(run: unknown): run is KeptRun {
-  return (run as { readonly schema?: unknown }).schema === 'faultline.run/1';
 }
 
 const HEAD = ['outcome', 'verified', 'seconds', 'pages/s', 'p50 µs', 'p99 µs', 'note'] as const;
@@ -22,7 +19,7 @@ const HEAD = ['outcome', 'verified', 'seconds', 'pages/s', 'p50 µs', 'p99 µs',
  */
 export function runsTable(runs: readonly unknown[]): Markup | null {
   const groups = new Map<string, KeptRun[]>();
-  for (const run of runs.filter(isRun)) {
+  for (const run of runs.filter(isRun) as KeptRun[]) {
     const command = commandOfRun(run);
     groups.set(command, [...(groups.get(command) ?? []), run]);
   }
