@@ -1,8 +1,6 @@
 import { totalmem } from 'node:os';
 import { Command, Option } from 'commander';
-import { ALL, describeAll, runAll } from '../../bench/scale/all.js';
 import type { Bench, BenchChoices, BenchOptions } from '../../bench/scale/bench.js';
-import { BENCHES } from '../../bench/scale/registry.js';
 import { memoryFor } from '../../bench/scale/verified-run.js';
 import { UnsupportedError, UsageError } from '../ffi/errors.js';
 import { DELIVERY_NAMES } from '../machine/delivery.js';
@@ -25,6 +23,8 @@ import {
 } from './option-values.js';
 import { checkWritable, writeOutput } from './output-file.js';
 import { ProgressLine } from './progress.js';
+
+type BenchSetModule = typeof import('../../bench/scale/all.js');
 
 interface BenchFlags extends BenchChoices {
   readonly json?: string;
@@ -117,12 +117,15 @@ export function benchCommand(): Command {
     .option('--list', 'lists the benches')
     .addHelpText('after', '\nExample:\n  faultline bench overhead --repeat 7 --json overhead.json')
     .action(async (name: string | undefined, flags: BenchFlags) => {
+      // The numerical libraries behind them take a quarter of a second to load.
+      const set = await import('../../bench/scale/all.js');
+      const { BENCHES } = await import('../../bench/scale/registry.js');
       if (flags.list) {
-        process.stdout.write(list());
+        process.stdout.write(list([...BENCHES, { ...set.ALL, takes: [] }]));
         return;
       }
-      if (name === ALL.name) {
-        await runSet(flags);
+      if (name === set.ALL.name) {
+        await runSet(set, flags);
         return;
       }
       const bench = BENCHES.find((candidate) => candidate.name === name);
@@ -147,7 +150,10 @@ async function run(bench: Bench, { json, list: _list, ...choices }: BenchFlags):
 }
 
 /** All benches, each in brief. */
-async function runSet({ json, list: _list, ...choices }: BenchFlags): Promise<void> {
+async function runSet(
+  { ALL, runAll, describeAll }: BenchSetModule,
+  { json, list: _list, ...choices }: BenchFlags,
+): Promise<void> {
   checkChoices(ALL.name, [], choices);
   await report(json, false, runAll, (set) => describeAll(set));
 }
@@ -239,8 +245,10 @@ function listTaken(takes: readonly (keyof BenchChoices)[]): string {
   return takes.length === 0 ? 'nothing but --json' : takes.map(optionOf).join(', ');
 }
 
-function list(): string {
-  return [...BENCHES, { ...ALL, takes: [] }]
+function list(
+  benches: readonly Pick<Bench, 'name' | 'description' | 'extent' | 'takes'>[],
+): string {
+  return benches
     .map(
       ({ name, description, extent, takes }) =>
         `${name}: ${description} (${extent}; takes ${listTaken(takes)})\n`,

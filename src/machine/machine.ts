@@ -1,8 +1,9 @@
+import { constants } from 'node:os';
 import { UNTIMED } from '../fault/fault-timing.js';
 import { createInstaller, type Installer } from '../fault/installer.js';
 import { encodeReason } from '../fault/memory-error.js';
 import { WakeEvent } from '../ffi/descriptor.js';
-import { UnsupportedError, UsageError } from '../ffi/errors.js';
+import { SyscallError, UnsupportedError, UsageError } from '../ffi/errors.js';
 import { ResourceStack } from '../ffi/resource-stack.js';
 import type { ScratchPage } from '../ffi/scratch.js';
 import { KvmSystem } from '../kvm/kvm-system.js';
@@ -93,7 +94,9 @@ export class Machine implements Disposable {
       GuestMemory.create(backing, config.memoryBytes, unitBytes, { reserve }),
     );
     const shares = config.uffds === 'per-vcpu' ? config.vcpus : 1;
-    const prepared = prepareMemory(this.memory, this.delivery, shares);
+    const prepared = unlessCutShort(this.memory, () =>
+      prepareMemory(this.memory, this.delivery, shares),
+    );
     this.uffds = prepared?.uffds ?? [];
     for (const uffd of this.uffds) {
       stack.use(uffd);
@@ -263,6 +266,23 @@ export class Machine implements Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+}
+
+/** Another process may truncate a file of --backing at any time, also while it is being set up. */
+function unlessCutShort<Result>({ backing }: GuestMemory, prepare: () => Result): Result {
+  try {
+    return prepare();
+  } catch (error) {
+    const isLost = error instanceof SyscallError && error.errno === constants.errno.EFAULT;
+    if (backing.truncatable && isLost) {
+      throw new UnsupportedError(
+        `${backing.name} was cut short while it was being set up: ${error.message}`,
+        'Another process truncated it: let nobody else write to the file of --backing.',
+        { cause: error },
+      );
+    }
+    throw error;
   }
 }
 
