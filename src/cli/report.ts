@@ -1,6 +1,6 @@
 import { realpathSync } from 'node:fs';
 import { Command } from 'commander';
-import { BENCHES } from '../../bench/scale/registry.js';
+import type { Bench } from '../../bench/scale/bench.js';
 import { FaultlineError, UsageError } from '../ffi/errors.js';
 import type { BenchResult } from '../report/bench-result.js';
 import type { Comparisons } from '../report/compare.js';
@@ -46,7 +46,7 @@ async function report(paths: readonly string[], { out }: ReportFlags): Promise<v
     compared !== null
       ? compared.text
       : files.length === 1 && out === undefined
-        ? describe(a)
+        ? await describe(a)
         : null;
   if (text !== null && out !== '-') {
     process.stdout.write(`${text}\n`);
@@ -117,26 +117,27 @@ async function draw(
 }
 
 /** A result in text, as the command that made it has shown it. */
-function describe(file: ResultFile): string {
+async function describe(file: ResultFile): Promise<string> {
   const { result } = file;
+  const { BENCHES } = await import('../../bench/scale/registry.js');
   const text = holdsTogether([file], () => {
     switch (result.schema) {
       case 'faultline.run/1':
         return describeRun(result);
       case 'faultline.bench/1':
-        return describeBench(result);
+        return describeBench(BENCHES, result);
       case 'faultline.benches/1':
         return result.results
-          .map((bench) => `bench ${bench.bench}\n\n${describeBench(bench)}`)
+          .map((bench) => `bench ${bench.bench}\n\n${describeBench(BENCHES, bench)}`)
           .join('\n\n');
     }
   });
   return visible(text);
 }
 
-function describeBench(result: BenchResult): string {
+function describeBench(benches: readonly Bench[], result: BenchResult): string {
   return (
-    BENCHES.find(({ name }) => name === result.bench)?.describe(result) ??
+    benches.find(({ name }) => name === result.bench)?.describe(result) ??
     `This version of faultline does not know the bench ${result.bench}. How to do it again: ${result.command}`
   );
 }
