@@ -2,8 +2,12 @@ import { availableParallelism } from 'node:os';
 import type { RunOptions } from '../../src/machine/machine-config.js';
 import { describeHost } from '../../src/measure/host.js';
 import type { BenchResult } from '../../src/report/bench-result.js';
-import type { DeliveryRow, LabelledRun } from '../../src/report/deliveries-result.js';
-import { count, figure, median } from '../../src/report/figures.js';
+import {
+  type DeliveryRow,
+  deliveryCells,
+  type LabelledRun,
+} from '../../src/report/deliveries-result.js';
+import { median } from '../../src/report/figures.js';
 import { textTable } from '../../src/report/table.js';
 import { type Bench, theOne } from './bench.js';
 import { describeDisturbance } from './disturbance.js';
@@ -90,16 +94,7 @@ export const deliveries: Bench<LabelledRun, readonly DeliveryRow[]> = {
       'ctx sw',
       'verified',
     ];
-    const rows = result.summary.map((row) => [
-      row.label,
-      count(row.faults),
-      figure(row.p50Microseconds, 1),
-      figure(row.p99Microseconds, 1),
-      count(row.pagesPerSecond),
-      figure(row.mmapLockAcquisitions, 2),
-      figure(row.contextSwitches, 2),
-      count(row.pagesVerified),
-    ]);
+    const rows = result.summary.map(deliveryCells);
     return `${textTable(head, rows)}\n\n${explain(result)}`;
   },
 };
@@ -120,6 +115,9 @@ function summarizeRow(label: string, runs: readonly LabelledRun[]): DeliveryRow 
     pagesVerified: Math.min(...mine.map((run) => run.pages.verified ?? 0)),
   };
 }
+
+/** What the table has of kernel events. */
+const COUNTED = ['mmapLockAcquisitions', 'contextSwitches'] as const;
 
 function explain(result: BenchResult<LabelledRun, readonly DeliveryRow[]>): string {
   const { pages, vcpus } = result.constant;
@@ -143,7 +141,9 @@ function explain(result: BenchResult<LabelledRun, readonly DeliveryRow[]>): stri
     lines.push(disturbance);
   }
   const reasons = new Set(
-    result.runs.flatMap(({ counted, notMeasured }) => (counted ? Object.values(notMeasured) : [])),
+    result.runs.flatMap(({ counted, notMeasured }) =>
+      counted ? COUNTED.flatMap((name) => notMeasured[name] ?? []) : [],
+    ),
   );
   for (const reason of reasons) {
     if (!reason.startsWith('delivery ')) {

@@ -1,4 +1,5 @@
 import type { RunResult } from '../machine/run-result.js';
+import { count, figure } from './figures.js';
 
 /** A row of the table: times are medians over the repetitions, counts those of the run that counted. */
 export interface DeliveryRow {
@@ -18,4 +19,18 @@ export interface LabelledRun extends RunResult {
   readonly label: string;
   /** Kernel events were counted in it, so its times are not used. */
   readonly counted: boolean;
+}
+
+/** A row as it is shown, in text and on a page. */
+export function deliveryCells(row: DeliveryRow): string[] {
+  return [
+    row.label,
+    count(row.faults),
+    figure(row.p50Microseconds, 1),
+    figure(row.p99Microseconds, 1),
+    count(row.pagesPerSecond),
+    figure(row.mmapLockAcquisitions, 2),
+    figure(row.contextSwitches, 2),
+    count(row.pagesVerified),
+  ];
 }

@@ -1,6 +1,6 @@
 import type { BenchResult } from '../bench-result.js';
-import type { DeliveryRow, LabelledRun } from '../deliveries-result.js';
-import { count, figure, figureOf } from '../figures.js';
+import { type DeliveryRow, deliveryCells, type LabelledRun } from '../deliveries-result.js';
+import { figure, figureOf } from '../figures.js';
 import { drawChart } from './chart.js';
 import { rangeChart } from './range-chart.js';
 import type { Section } from './section.js';
@@ -48,16 +48,7 @@ export function deliveriesSection({
           'context switches',
           'verified',
         ],
-        summary.map((row) => [
-          row.label,
-          count(row.faults),
-          figure(row.p50Microseconds, 1),
-          figure(row.p99Microseconds, 1),
-          count(row.pagesPerSecond),
-          figure(row.mmapLockAcquisitions, 2),
-          figure(row.contextSwitches, 2),
-          count(row.pagesVerified),
-        ]),
+        summary.map(deliveryCells),
       ),
     ],
     notMeasured: [...new Set(reasons)],
