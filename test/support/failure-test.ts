@@ -1,10 +1,10 @@
 /** A test in which something fails, and which must end, leave nothing behind and not show garbage. */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { type RunOptions, type RunResult, runGuest } from '../../src/index.js';
 import { Deadline } from './deadline.js';
-import { mappingsOf, threadCount } from './leaks.js';
+import { mappingsOf, openDescriptors, threadCount } from './leaks.js';
 import { until } from './until.js';
 
 interface FailureOptions {
@@ -19,13 +19,9 @@ const LONGEST_SECONDS = 120;
 
 /** What this process holds of machines. */
 function held(): Record<string, unknown> {
-  const descriptors = readdirSync('/proc/self/fd').flatMap((fd) => {
-    try {
-      return [readlinkSync(`/proc/self/fd/${fd}`).replace(/:\[\d+\]|^\/proc\/\d+/, '')];
-    } catch {
-      return []; // the one that the list was read from
-    }
-  });
+  const descriptors = openDescriptors().map((line) =>
+    line.replace(/^\d+ /, '').replace(/:\[\d+\]|^\/proc\/\d+/, ''),
+  );
   return {
     descriptors: descriptors.sort(),
     mappings: [...mappingsOf('faultline guest memory'), ...mappingsOf('anon_inode:kvm')],

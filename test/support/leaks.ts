@@ -1,11 +1,15 @@
 /** What a process holds, to be compared before and after. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
+/** A module that some thread of this process is just loading: tap has one that loads them lazily. */
+const MODULE = /\/node_modules\/.*\.(?:[cm]?js|json|map)$/;
+
 /** Open descriptors with what they name, but for the one this call opens itself. */
 export function openDescriptors(): string[] {
   return readdirSync('/proc/self/fd').flatMap((fd) => {
     try {
-      return [`${fd} ${readlinkSync(`/proc/self/fd/${fd}`)}`];
+      const name = readlinkSync(`/proc/self/fd/${fd}`);
+      return MODULE.test(name) ? [] : [`${fd} ${name}`];
     } catch {
       return []; // the descriptor readdir itself was reading from
     }
