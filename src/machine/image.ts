@@ -67,17 +67,22 @@ export function loadImage(path: string): Image {
   return isBzImage(file) ? parseBzImage(file, path) : flatImage(file, path);
 }
 
-function readImage(path: string): Uint8Array {
+/**
+ * A whole file.
+ *
+ * @param what it is, for errors
+ */
+export function readImage(path: string, what = 'image'): Uint8Array {
   let fd = -1;
   try {
     // Without blocking: the open of a FIFO would wait for a writer.
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const status = fstatSync(fd);
     if (!status.isFile()) {
-      throw new UsageError(`image ${path} is not a regular file`);
+      throw new UsageError(`${what} ${path} is not a regular file`);
     }
     if (status.size > MAX_IMAGE_BYTES) {
-      throw new UsageError(`image ${path} is larger than ${MAX_IMAGE_BYTES} bytes`);
+      throw new UsageError(`${what} ${path} is larger than ${MAX_IMAGE_BYTES} bytes`);
     }
     return readUpTo(fd, status.size);
   } catch (error) {
@@ -87,10 +92,12 @@ function readImage(path: string): Uint8Array {
     const { code } = error as NodeJS.ErrnoException;
     const lack = scarcity(code);
     if (lack !== null) {
-      throw new UnsupportedError(`image ${path} cannot be read (${code})`, lack, { cause: error });
+      throw new UnsupportedError(`${what} ${path} cannot be read (${code})`, lack, {
+        cause: error,
+      });
     }
     throw new UsageError(
-      `image ${path} cannot be read (${code ?? 'unknown error'})`,
+      `${what} ${path} cannot be read (${code ?? 'unknown error'})`,
       'Name a bundled guest (faultline run --list) or the path of an image.',
       { cause: error },
     );
