@@ -56,6 +56,8 @@ export interface RunFlags {
   readonly onMemoryError: NonNullable<RunOptions['onMemoryError']>;
   readonly failSource?: NonNullable<RunOptions['failSource']>;
   readonly sourceRetries: number;
+  readonly cmdline?: string;
+  readonly initrd?: string;
   readonly pin?: NonNullable<RunOptions['pin']>;
   readonly param?: Readonly<Record<string, string>>;
   readonly timeout: number;
@@ -202,6 +204,8 @@ export function runCommand(): Command {
         .argParser(parseWhole)
         .default(DEFAULT_SOURCE_RETRIES),
     )
+    .option('--cmdline <TEXT>', 'of a Linux kernel')
+    .option('--initrd <FILE>', 'its initial RAM disk')
     .addOption(
       new Option('--pin <SPEC>', 'threads to CPUs, as vcpu=0,1;handler=1').argParser(parsePin),
     )
@@ -263,6 +267,8 @@ export function optionsOf(image: string, flags: RunFlags): RunOptions {
     onMemoryError: flags.onMemoryError,
     failSource: flags.failSource ?? [],
     sourceRetries: flags.sourceRetries,
+    ...(flags.cmdline !== undefined && { commandLine: flags.cmdline }),
+    ...(flags.initrd !== undefined && { initrd: flags.initrd }),
     ...(flags.pin !== undefined && { pin: flags.pin }),
     ...(flags.param !== undefined && { params: flags.param }),
     timeoutSeconds: flags.timeout,

@@ -53,6 +53,19 @@ export function struct<Name extends string>(
   return { size: roundUp(end, align), align, offset };
 }
 
+/** The same without gaps: `__attribute__((packed))`. */
+export function packed<Name extends string>(
+  fields: Readonly<Record<Name, FieldType>>,
+): Layout<Name> {
+  const bytes = Object.entries(fields) as [Name, FieldType][];
+  return struct(
+    Object.fromEntries(bytes.map(([name, { size }]) => [name, array(u8, size)])) as Record<
+      Name,
+      FieldType
+    >,
+  );
+}
+
 function roundUp(value: number, multiple: number): number {
   return Math.ceil(value / multiple) * multiple;
 }

@@ -36,6 +36,7 @@ type Segment = Partial<Record<keyof typeof kvm_segment.offset, number>>;
 const CODE_EXECUTE_READ_ACCESSED = 0xb;
 const DATA_READ_WRITE_ACCESSED = 0x3;
 const TSS_BUSY_64_BIT = 0xb;
+const TSS_BUSY_32_BIT = 0xb;
 const DATA_SEGMENTS = ['ds', 'es', 'fs', 'gs', 'ss'] as const;
 
 /** GDT selectors. The order is the one SYSCALL and SYSRET want: user data below user code. */
@@ -77,6 +78,27 @@ export function setRealMode(sregs: ScratchPage): void {
   for (const name of DATA_SEGMENTS) {
     setSegment(sregs, name, { ...flat, type: DATA_READ_WRITE_ACCESSED });
   }
+}
+
+/** 32-bit protected mode without paging, all of memory in every segment: how PVH starts a guest. */
+export function setProtectedMode(sregs: ScratchPage): void {
+  const flat: Segment = { limit: 0xffff_ffff, present: 1, s: 1, g: 1, db: 1 };
+  setSegment(sregs, 'cs', {
+    ...flat,
+    type: CODE_EXECUTE_READ_ACCESSED,
+    selector: SELECTOR[0].code,
+  });
+  for (const name of DATA_SEGMENTS) {
+    setSegment(sregs, name, {
+      ...flat,
+      type: DATA_READ_WRITE_ACCESSED,
+      selector: SELECTOR[0].data,
+    });
+  }
+  setSegment(sregs, 'tr', { limit: 0x67, type: TSS_BUSY_32_BIT, present: 1 });
+  setSegment(sregs, 'ldt', { unusable: 1 });
+  sregs.setU64(kvm_sregs.offset.cr0, X86_CR0_PE + X86_CR0_ET);
+  sregs.setU64(kvm_sregs.offset.cr4, 0);
 }
 
 /**

@@ -4,10 +4,13 @@ import {
   KVM_CAP_SET_IDENTITY_MAP_ADDR,
   KVM_CAP_SET_TSS_ADDR,
   KVM_CHECK_EXTENSION,
+  KVM_CREATE_IRQCHIP,
+  KVM_CREATE_PIT2,
   KVM_CREATE_VCPU,
   KVM_SET_IDENTITY_MAP_ADDR,
   KVM_SET_TSS_ADDR,
   KVM_SET_USER_MEMORY_REGION,
+  kvm_pit_config,
   kvm_userspace_memory_region as region,
 } from '../uapi/kvm.js';
 import { kvmIoctl } from './kvm-ioctl.js';
@@ -50,6 +53,13 @@ export class Vm extends Descriptor {
     if (this.checkExtension(KVM_CAP_SET_TSS_ADDR) > 0) {
       kvmIoctl('KVM_SET_TSS_ADDR', this.fd, KVM_SET_TSS_ADDR, 0xfffb_d000);
     }
+  }
+
+  /** Interrupt controllers and timer of a PC, in the kernel. Before any vCPU is created. */
+  createInterruptControllers(): void {
+    kvmIoctl('KVM_CREATE_IRQCHIP', this.fd, KVM_CREATE_IRQCHIP, 0);
+    scratch.clear(0, kvm_pit_config.size);
+    kvmIoctl('KVM_CREATE_PIT2', this.fd, KVM_CREATE_PIT2, scratch.address);
   }
 
   setUserMemoryRegion(memslot: Memslot): void {

@@ -113,6 +113,7 @@ export class Crew {
         runPageBytes: vcpu.runPage.bytes,
         trap: machine.trap,
         machineChecks: machine.machineChecks,
+        pc: machine.pc?.forVcpus ?? null,
         consoleFlow: this.consoleFlow.buffer,
         row: index,
         cpu: pinned(config.pin.vcpu, index),
@@ -218,7 +219,7 @@ export class Crew {
         ended() ||
         this.failure !== null ||
         this.vcpus.every((member) => member.finish !== null) ||
-        this.vcpus.some((member) => member.finish !== null && !endedWell(member.finish.end)) ||
+        this.vcpus.some((member) => member.finish !== null && endsAll(member.finish.end)) ||
         this.handlers.some((member) => member.finish !== null),
     );
   }
@@ -353,8 +354,9 @@ export class Crew {
   }
 }
 
-function endedWell({ vcpu }: VcpuWorkerEnd): boolean {
-  return (vcpu.reason === 'exited' && vcpu.code === 0) || vcpu.reason === 'halted';
+/** Whether the other vCPUs end with it: it did not end well, or has switched the machine off. */
+function endsAll({ vcpu }: VcpuWorkerEnd): boolean {
+  return !((vcpu.reason === 'exited' && vcpu.code === 0) || vcpu.reason === 'halted');
 }
 
 function finishesOf<End>(members: readonly CrewMember<End>[]): Finish<End>[] {

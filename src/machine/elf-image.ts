@@ -1,7 +1,8 @@
-import { UsageError } from '../ffi/errors.js';
 import { array, struct, u8, u16, u32, u64 } from '../ffi/layout.js';
+import { XEN_ELFNOTE_PHYS32_ENTRY } from '../uapi/hvm-start-info.js';
+import { BinaryReader } from './binary-reader.js';
 import { IMAGE_START } from './guest-physical-map.js';
-import type { Image, ImageNote, ImageSegment } from './image.js';
+import type { Image, ImageNote, ImageSegment, LinuxKernel } from './image.js';
 
 const ehdr = struct({
   e_ident: array(u8, 16),
@@ -47,6 +48,7 @@ const EM_X86_64 = 62;
 
 const NOTE_NAME = 'faultline\0';
 const NOTE_TYPE = 1;
+const XEN_NOTE_NAME = 'Xen\0';
 const ABI_VERSION = 1;
 /** Room that an image has for its parameters. */
 const PARAMETER_BYTES = 128;
@@ -70,7 +72,7 @@ export function isElf(file: Uint8Array): boolean {
  * @throws UsageError naming the field that is wrong
  */
 export function parseElf(file: Uint8Array, path: string): Image {
-  const reader = new ElfReader(file, path);
+  const reader = new BinaryReader(file, path, 'ELF file');
   reader.expect(reader.u8(4, 'EI_CLASS'), ELFCLASS64, 'EI_CLASS (a 64-bit image is wanted)');
   reader.expect(reader.u8(5, 'EI_DATA'), ELFDATA2LSB, 'EI_DATA (little endian is wanted)');
   const { offset } = ehdr;
@@ -89,7 +91,7 @@ export function parseElf(file: Uint8Array, path: string): Image {
   }
   const segments: ImageSegment[] = [];
   let noteBytes = 0;
-  let found: ImageNote | null = null;
+  const notes: Notes = { ours: null, pvhEntry: null };
   for (let index = 0; index < count; index++) {
     const header = table + index * stride;
     const type = reader.u32(header + phdr.offset.p_type, 'p_type');
@@ -100,7 +102,7 @@ export function parseElf(file: Uint8Array, path: string): Image {
       if (noteBytes > MAX_NOTE_BYTES) {
         reader.fail(`the p_filesz of its notes add up to more than ${MAX_NOTE_BYTES}`);
       }
-      found ??= findNote(reader, start, bytes);
+      readNotes(reader, start, bytes, notes);
     } else if (type === PT_LOAD) {
       const memory = reader.u64(header + phdr.offset.p_memsz, 'p_memsz');
       const address = reader.u64(header + phdr.offset.p_paddr, 'p_paddr');
@@ -116,17 +118,38 @@ export function parseElf(file: Uint8Array, path: string): Image {
       `the p_memsz of its segments add up to ${memoryBytes}, more than ${MAX_IMAGE_BYTES}`,
     );
   }
-  if (!segments.some(({ address, bytes }) => entry >= address && entry < address + bytes)) {
+  const { ours, pvhEntry } = notes;
+  const holds = (address: number): boolean =>
+    segments.some(
+      (segment) => address >= segment.address && address < segment.address + segment.bytes,
+    );
+  if (ours === null && pvhEntry !== null) {
+    if (!holds(pvhEntry)) {
+      reader.fail(`its PHYS32_ENTRY note (0x${pvhEntry.toString(16)}) lies outside its segments`);
+    }
+    return { mode: 'pvh', entry: pvhEntry, segments, note: null, kernel: kernelOf(segments) };
+  }
+  if (!holds(entry)) {
     reader.fail(`e_entry (0x${entry.toString(16)}) lies outside its segments`);
   }
-  if (found !== null && !holdsParameters(segments, found.parameters)) {
+  if (ours !== null && !holdsParameters(segments, ours.parameters)) {
     reader.fail('the parameter block of its faultline note lies outside its segments');
   }
-  return { mode: 'long', entry, segments, note: found };
+  return { mode: 'long', entry, segments, note: ours, kernel: null };
+}
+
+/** Linux' own limits: COMMAND_LINE_SIZE with its NUL, and 32 bits for what PVH hands over. */
+function kernelOf(segments: readonly ImageSegment[]): LinuxKernel {
+  return {
+    setupHeader: null,
+    endAddress: Math.max(...segments.map(({ address, bytes }) => address + bytes)),
+    mostCommandLineBytes: 2047,
+    highestInitrdAddress: 0xffff_ffff,
+  };
 }
 
 function loadSegment(
-  reader: ElfReader,
+  reader: BinaryReader,
   start: number,
   fileBytes: number,
   address: number,
@@ -154,29 +177,49 @@ function holdsParameters(segments: readonly ImageSegment[], parameters: number):
   );
 }
 
-/** The first note of this project in a PT_NOTE segment. */
-function findNote(reader: ElfReader, start: number, bytes: number): ImageNote | null {
+/** What the notes of an image say, those that mean anything here. */
+interface Notes {
+  ours: ImageNote | null;
+  /** Where PVH starts it. */
+  pvhEntry: number | null;
+}
+
+/** Looks through a PT_NOTE segment; of several notes of a kind the first counts. */
+function readNotes(reader: BinaryReader, start: number, bytes: number, found: Notes): void {
   for (let at = start; at + 12 <= start + bytes; ) {
     const nameBytes = reader.u32(at, 'n_namesz');
     const descriptorBytes = reader.u32(at + 4, 'n_descsz');
     const type = reader.u32(at + 8, 'n_type');
-    const name = at + 12;
-    const descriptor = name + roundUp(nameBytes);
-    const named =
-      nameBytes === NOTE_NAME.length &&
-      new TextDecoder('latin1').decode(reader.slice(name, nameBytes, 'note name')) === NOTE_NAME;
-    if (named && type === NOTE_TYPE) {
+    const descriptor = at + 12 + roundUp(nameBytes);
+    const isNamed = (name: string): boolean =>
+      nameBytes === name.length &&
+      new TextDecoder('latin1').decode(reader.slice(at + 12, nameBytes, 'note name')) === name;
+    if (type === NOTE_TYPE && isNamed(NOTE_NAME)) {
       if (descriptorBytes < note.size) {
         reader.fail(`its faultline note has ${descriptorBytes} bytes, not ${note.size}`);
       }
-      return readNote(reader, descriptor);
+      found.ours ??= readNote(reader, descriptor);
+    } else if (type === XEN_ELFNOTE_PHYS32_ENTRY && isNamed(XEN_NOTE_NAME)) {
+      found.pvhEntry ??= readPvhEntry(reader, descriptor, descriptorBytes);
     }
     at = descriptor + roundUp(descriptorBytes);
   }
-  return null;
 }
 
-function readNote(reader: ElfReader, at: number): ImageNote {
+/** Linux writes 4 bytes or 8, as it is configured. */
+function readPvhEntry(reader: BinaryReader, at: number, bytes: number): number {
+  const field = 'its PHYS32_ENTRY note';
+  if (bytes !== 4 && bytes !== 8) {
+    return reader.fail(`${field} has ${bytes} bytes, not 4 or 8`);
+  }
+  const entry = bytes === 4 ? reader.u32(at, field) : reader.u64(at, field);
+  if (entry > 0xffff_ffff) {
+    return reader.fail(`${field} is 0x${entry.toString(16)}, which has more than 32 bits`);
+  }
+  return entry;
+}
+
+function readNote(reader: BinaryReader, at: number): ImageNote {
   reader.expect(reader.u32(at, 'note'), ABI_VERSION, 'the ABI version of its faultline note');
   const privilegeLevel = reader.u32(at + note.offset.privilegeLevel, 'note');
   if (privilegeLevel !== 0 && privilegeLevel !== 3) {
@@ -192,59 +235,4 @@ function readNote(reader: ElfReader, at: number): ImageNote {
 
 function roundUp(bytes: number): number {
   return Math.ceil(bytes / 4) * 4;
-}
-
-/** Bounds-checked little-endian reads. */
-class ElfReader {
-  private readonly file: Uint8Array;
-  private readonly view: DataView;
-  private readonly path: string;
-
-  constructor(file: Uint8Array, path: string) {
-    this.file = file;
-    this.view = new DataView(file.buffer, file.byteOffset, file.length);
-    this.path = path;
-  }
-
-  u8(at: number, field: string): number {
-    return this.view.getUint8(this.check(at, 1, field));
-  }
-
-  u16(at: number, field: string): number {
-    return this.view.getUint16(this.check(at, 2, field), true);
-  }
-
-  u32(at: number, field: string): number {
-    return this.view.getUint32(this.check(at, 4, field), true);
-  }
-
-  /** An address or size: refused, not rounded, above 2^53. */
-  u64(at: number, field: string): number {
-    const value = this.view.getBigUint64(this.check(at, 8, field), true);
-    if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
-      this.fail(`${field} is 0x${value.toString(16)}, which is out of range`);
-    }
-    return Number(value);
-  }
-
-  slice(at: number, bytes: number, field: string): Uint8Array {
-    return this.file.subarray(this.check(at, bytes, field), at + bytes);
-  }
-
-  expect(value: number, wanted: number, field: string): void {
-    if (value !== wanted) {
-      this.fail(`${field} is ${value}, not ${wanted}`);
-    }
-  }
-
-  fail(why: string): never {
-    throw new UsageError(`image ${this.path} is not a usable ELF file: ${why}`);
-  }
-
-  private check(at: number, bytes: number, field: string): number {
-    if (at + bytes > this.file.length) {
-      this.fail(`${field} points behind the end of the file`);
-    }
-    return at;
-  }
 }

@@ -103,7 +103,14 @@ function explainVcpuEnd(
   switch (end.reason) {
     case 'halted':
     case 'stopped':
+    case 'powered-off':
       return null;
+    case 'reset':
+      return {
+        code: 'shutdown',
+        message: `vCPU ${index} reset the machine`,
+        hint: 'A kernel does that when it reboots, and after a panic with panic=-1.',
+      };
     case 'exited':
       // The `touch` guest's own complaint is more telling than its exit code.
       return end.code === 0 || machine.workload.pagesTouched !== null

@@ -4,7 +4,7 @@
  * into the guest when its own page tables are missing); the rest of RAM is not.
  *
  * ```
- *   0x001000  flat images
+ *   0x001000  flat images; of Linux: zero page or hvm_start_info, command line
  *   0x008000  GDT
  *   0x009000  TSS (3 pages)
  *   0x010000  PML4, PDPT, one page directory for each GiB
@@ -13,6 +13,8 @@
  * ```
  */
 export const FLAT_ENTRY = 0x1000;
+export const START_INFO_ADDRESS = 0x1000;
+export const COMMAND_LINE_ADDRESS = 0x3000;
 export const GDT_ADDRESS = 0x8000;
 export const TSS_ADDRESS = 0x9000;
 export const PML4_ADDRESS = 0x10000;
@@ -25,3 +27,7 @@ export const IMAGE_START = 0x100000;
 /** Page directories fit between the PML4 and the ELF images: 238 GiB. */
 export const MAX_MEMORY_BYTES = 200 * 2 ** 30;
 export const MIN_MEMORY_BYTES = 4 * 2 ** 20;
+
+/** What firmware has below 1 MiB on a PC: the extended BIOS data area, video memory, the BIOS. */
+export const FIRMWARE_START = 0x9fc00;
+export const FIRMWARE_END = 0x100000;

@@ -1,6 +1,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { scarcity, UnsupportedError, UsageError } from '../ffi/errors.js';
 import type { PrivilegeLevel } from '../kvm/registers.js';
+import { isBzImage, parseBzImage } from './bzimage.js';
 import { isElf, parseElf } from './elf-image.js';
 import { FLAT_ENTRY, GDT_ADDRESS } from './guest-physical-map.js';
 
@@ -22,39 +23,66 @@ export interface ImageNote {
   readonly histogramStride: number;
 }
 
+/** What there is to know of a Linux kernel, to start it. */
+export interface LinuxKernel {
+  /** Of a bzImage, as it goes into the zero page. Null of an ELF file, which is started by PVH. */
+  readonly setupHeader: Uint8Array | null;
+  /** Up to here it uses memory before it looks at the memory map. */
+  readonly endAddress: number;
+  readonly mostCommandLineBytes: number;
+  readonly highestInitrdAddress: number;
+}
+
 /** A guest image, ready to be put into memory. */
 export interface Image {
-  readonly mode: 'real' | 'long';
-  /** IP in real mode, RIP in long mode. */
+  /**
+   * - `real`: 16-bit real mode, a flat image
+   * - `long`: 64-bit, on tables of ours
+   * - `pvh`: 32-bit protected mode without paging, as Xen starts a guest
+   * - `linux`: 64-bit, by Linux' boot protocol
+   */
+  readonly mode: 'real' | 'long' | 'pvh' | 'linux';
+  /** IP in real mode, otherwise the physical address of the first instruction. */
   readonly entry: number;
   readonly segments: readonly ImageSegment[];
   readonly note: ImageNote | null;
+  /** Null of an image that is no Linux kernel. */
+  readonly kernel: LinuxKernel | null;
 }
 
 /** Larger files are not read at all. */
 const MAX_IMAGE_BYTES = 512 * 2 ** 20;
 
 /**
- * Reads an image: ELF64 (long mode) or else a flat binary (real mode, loaded at 0x1000).
+ * Reads an image: ELF64 (of this project's kind, or PVH), bzImage, or else a flat binary (real mode,
+ * loaded at 0x1000).
  *
  * @throws UsageError naming the path and what is wrong with it
  */
 export function loadImage(path: string): Image {
   const file = readImage(path);
-  return isElf(file) ? parseElf(file, path) : flatImage(file, path);
+  if (isElf(file)) {
+    return parseElf(file, path);
+  }
+  return isBzImage(file) ? parseBzImage(file, path) : flatImage(file, path);
 }
 
-function readImage(path: string): Uint8Array {
+/**
+ * A whole file.
+ *
+ * @param what it is, for errors
+ */
+export function readImage(path: string, what = 'image'): Uint8Array {
   let fd = -1;
   try {
     // Without blocking: the open of a FIFO would wait for a writer.
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const status = fstatSync(fd);
     if (!status.isFile()) {
-      throw new UsageError(`image ${path} is not a regular file`);
+      throw new UsageError(`${what} ${path} is not a regular file`);
     }
     if (status.size > MAX_IMAGE_BYTES) {
-      throw new UsageError(`image ${path} is larger than ${MAX_IMAGE_BYTES} bytes`);
+      throw new UsageError(`${what} ${path} is larger than ${MAX_IMAGE_BYTES} bytes`);
     }
     return readUpTo(fd, status.size);
   } catch (error) {
@@ -64,10 +92,12 @@ function readImage(path: string): Uint8Array {
     const { code } = error as NodeJS.ErrnoException;
     const lack = scarcity(code);
     if (lack !== null) {
-      throw new UnsupportedError(`image ${path} cannot be read (${code})`, lack, { cause: error });
+      throw new UnsupportedError(`${what} ${path} cannot be read (${code})`, lack, {
+        cause: error,
+      });
     }
     throw new UsageError(
-      `image ${path} cannot be read (${code ?? 'unknown error'})`,
+      `${what} ${path} cannot be read (${code ?? 'unknown error'})`,
       'Name a bundled guest (faultline run --list) or the path of an image.',
       { cause: error },
     );
@@ -102,5 +132,5 @@ function flatImage(file: Uint8Array, path: string): Image {
     );
   }
   const segment = { address: FLAT_ENTRY, data: file, bytes: file.length };
-  return { mode: 'real', entry: FLAT_ENTRY, segments: [segment], note: null };
+  return { mode: 'real', entry: FLAT_ENTRY, segments: [segment], note: null, kernel: null };
 }

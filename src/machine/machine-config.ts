@@ -80,6 +80,10 @@ export interface RunOptions {
   readonly failSource?: readonly SourceFault[];
   /** How often a source that fails is asked again, after a pause that doubles. Default 3. */
   readonly sourceRetries?: number;
+  /** Of a Linux kernel. Default empty. */
+  readonly commandLine?: string;
+  /** Path of its initial RAM disk. */
+  readonly initrd?: string | null;
   readonly pin?: Pin;
   /** Parameters of the image, as text. */
   readonly params?: Readonly<Record<string, string>>;
@@ -142,6 +146,8 @@ export interface MachineConfig {
   readonly onMemoryError: MemoryErrorPolicy;
   readonly failSource: readonly SourceFault[];
   readonly sourceRetries: number;
+  readonly commandLine: string;
+  readonly initrd: string | null;
   readonly pin: Pin;
   readonly params: Readonly<Record<string, string>>;
   readonly timeoutSeconds: number;
@@ -273,6 +279,8 @@ export function completeConfig(options: RunOptions): MachineConfig {
     ),
     failSource,
     sourceRetries: checkRetries(options.sourceRetries ?? DEFAULT_SOURCE_RETRIES),
+    commandLine: options.commandLine ?? '',
+    initrd: options.initrd ?? null,
     pin,
     params: options.params ?? {},
     timeoutSeconds,

@@ -6,13 +6,14 @@ import { WakeEvent } from '../ffi/descriptor.js';
 import { SyscallError, UnsupportedError, UsageError } from '../ffi/errors.js';
 import { ResourceStack } from '../ffi/resource-stack.js';
 import type { ScratchPage } from '../ffi/scratch.js';
+import { cpuidOfPc } from '../kvm/cpuid.js';
 import { KvmSystem } from '../kvm/kvm-system.js';
 import {
   type MachineCheckVendor,
   machineCheckVendor,
   setUpMachineChecks,
 } from '../kvm/machine-check.js';
-import { setLongMode, setRealMode } from '../kvm/registers.js';
+import { setLongMode, setProtectedMode, setRealMode } from '../kvm/registers.js';
 import type { GeneralRegisters, Vcpu } from '../kvm/vcpu.js';
 import type { Vm } from '../kvm/vm.js';
 import { COUNTERS } from '../measure/counters.js';
@@ -23,9 +24,10 @@ import { formatSize } from '../memory/sizes.js';
 import type { Trap } from '../memory/trap.js';
 import { SharedUffdCalls } from '../memory/uffd-shares.js';
 import { openSource } from '../source/open-source.js';
-import { KVM_CAP_MAX_VCPUS, KVM_CAP_SYNC_MMU } from '../uapi/kvm.js';
+import { KVM_CAP_MAX_VCPUS, KVM_CAP_SYNC_MMU, KVM_CAP_TSC_DEADLINE_TIMER } from '../uapi/kvm.js';
 import { X86_EFLAGS_FIXED, X86_EFLAGS_IOPL } from '../uapi/kvm-x86.js';
 import type { Userfaultfd } from '../uffd/userfaultfd.js';
+import { buildAcpiTables } from './acpi-tables.js';
 import { buildLongModeTables } from './boot-tables.js';
 import {
   checkParameters,
@@ -35,9 +37,17 @@ import {
   type Workload,
 } from './bundled-guests.js';
 import { chooseDelivery, DELIVERIES, type Delivery, prepareMemory } from './delivery.js';
-import { GDT_ADDRESS, PML4_ADDRESS, TSS_ADDRESS, WORKLOAD_START } from './guest-physical-map.js';
-import { type Image, type ImageSegment, loadImage } from './image.js';
+import {
+  GDT_ADDRESS,
+  PML4_ADDRESS,
+  START_INFO_ADDRESS,
+  TSS_ADDRESS,
+  WORKLOAD_START,
+} from './guest-physical-map.js';
+import { type Image, type ImageSegment, loadImage, readImage } from './image.js';
+import { buildLinuxBoot } from './linux-boot.js';
 import type { MachineConfig } from './machine-config.js';
+import { Pc } from './pc.js';
 import { whyRefused } from './refusals.js';
 import { loadResident } from './resident.js';
 
@@ -59,6 +69,8 @@ export class Machine implements Disposable {
   readonly trap: Trap | null;
   /** Brings units in from the main thread, before the guest runs. */
   readonly installer: Installer;
+  /** The devices of a PC, for a Linux kernel; null for other images. */
+  readonly pc: Pc | null;
   readonly vcpus: readonly Vcpu[];
   /** Whose machine checks tell the guest of memory errors; null where they stop the run. */
   readonly machineChecks: MachineCheckVendor | null;
@@ -128,6 +140,7 @@ export class Machine implements Disposable {
       bytes,
       userspaceAddress: guestAddress,
     });
+    this.pc = this.image.kernel === null ? null : new Pc(vm);
     const cpuid = system.supportedCpuid();
     this.machineChecks = config.onMemoryError === 'inject' ? machineCheckVendor(cpuid) : null;
     this.vcpus = this.createVcpus(system, vm, cpuid, stack);
@@ -189,8 +202,18 @@ export class Machine implements Disposable {
   private segments(): ImageSegment[] {
     const { image, workload, config } = this;
     const segments = [...image.segments];
-    if (image.mode === 'long') {
+    if (image.mode === 'long' || image.mode === 'linux') {
       segments.push(...buildLongModeTables(config.memoryBytes));
+    }
+    if (image.kernel !== null) {
+      const acpi = buildAcpiTables(config.vcpus);
+      const initrd = config.initrd === null ? null : readImage(config.initrd, '--initrd');
+      const { memoryBytes, commandLine } = config;
+      const rootPointer = acpi.address;
+      segments.push(
+        acpi,
+        ...buildLinuxBoot(image, { memoryBytes, commandLine, initrd, rootPointer }),
+      );
     }
     if (workload.parameterBlock !== null && image.note !== null && image.note.parameters !== 0) {
       const data = workload.parameterBlock;
@@ -200,14 +223,19 @@ export class Machine implements Disposable {
   }
 
   private createVcpus(system: KvmSystem, vm: Vm, cpuid: ScratchPage, stack: ResourceStack): Vcpu[] {
+    const hasDeadlineTimer = system.checkExtension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
     const capabilities = this.machineChecks === null ? 0 : system.machineCheckCapabilities();
     return Array.from({ length: this.config.vcpus }, (_, index) => {
       const vcpu = stack.use(vm.createVcpu(index));
-      vcpu.setCpuid(cpuid);
+      vcpu.setCpuid(
+        this.pc === null ? cpuid : cpuidOfPc(cpuid, index, this.config.vcpus, hasDeadlineTimer),
+      );
       if (this.machineChecks !== null) {
         setUpMachineChecks(vcpu.fd, this.machineChecks, capabilities);
       }
-      this.setEntry(vcpu, index);
+      if (this.pc === null || index === 0) {
+        this.setEntry(vcpu, index);
+      } // the others of a PC wait to be started by the first
       vcpu.unblockAllSignalsInGuest();
       return vcpu;
     });
@@ -220,6 +248,9 @@ export class Machine implements Disposable {
     if (mode === 'real') {
       vcpu.changeSystemRegisters(setRealMode);
       registers = { rip: entry, rsp: entry, rax: index, rbx: count, rflags: X86_EFLAGS_FIXED };
+    } else if (mode === 'pvh') {
+      vcpu.changeSystemRegisters(setProtectedMode);
+      registers = { rip: entry, rbx: START_INFO_ADDRESS, rflags: X86_EFLAGS_FIXED };
     } else {
       vcpu.changeSystemRegisters((sregs) =>
         setLongMode(sregs, note?.privilegeLevel ?? 0, {
@@ -231,9 +262,9 @@ export class Machine implements Disposable {
       registers = {
         rip: entry,
         rdi: note?.parameters ?? 0,
-        rsi: index,
+        rsi: mode === 'linux' ? START_INFO_ADDRESS : index,
         rdx: count,
-        rflags: X86_EFLAGS_FIXED | X86_EFLAGS_IOPL,
+        rflags: X86_EFLAGS_FIXED | (mode === 'linux' ? 0 : X86_EFLAGS_IOPL),
       };
     }
     vcpu.setRegisters(registers);

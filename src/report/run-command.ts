@@ -51,6 +51,8 @@ function commandLine(settings: Settings): string {
     ['--on-memory-error', settings.onMemoryError],
     ...(failSource ?? []).map((fault) => ['--fail-source', fault] as const),
     ['--source-retries', settings.sourceRetries],
+    ['--cmdline', settings.commandLine],
+    ['--initrd', settings.initrd],
     ['--pin', pin && pinText(pin)],
     ...Object.entries(params ?? {}).map(
       ([name, value]) => ['--param', `${name}=${value}`] as const,

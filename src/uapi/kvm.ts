@@ -23,6 +23,7 @@ export const KVM_SET_IDENTITY_MAP_ADDR = 0x4008ae48; // _IOW(KVMIO, 0x48, __u64)
 /** _IOW(KVMIO, 0x49, struct kvm_userspace_memory_region2), since 6.8 */
 export const KVM_SET_USER_MEMORY_REGION2 = 0x40a0ae49;
 export const KVM_CREATE_IRQCHIP = 0xae60; // _IO(KVMIO, 0x60)
+export const KVM_IRQ_LINE = 0x4008ae61; // _IOW(KVMIO, 0x61, struct kvm_irq_level)
 export const KVM_CREATE_PIT2 = 0x4040ae77; // _IOW(KVMIO, 0x77, struct kvm_pit_config)
 export const KVM_CLEAR_DIRTY_LOG = 0xc018aec0; // _IOWR(KVMIO, 0xc0, struct kvm_clear_dirty_log)
 export const KVM_RESET_DIRTY_RINGS = 0xaec7; // _IO(KVMIO, 0xc7), since 5.11
@@ -159,6 +160,8 @@ export const kvm_clear_dirty_log = struct({
 });
 
 /** `len` must be 8, the kernel's sigset_t, although libc's is larger. */
+export const kvm_irq_level = struct({ irq: u32, level: u32 });
+
 export const kvm_signal_mask = struct({ len: u32, sigset: array(u8, 0) });
 
 export const kvm_enable_cap = struct({

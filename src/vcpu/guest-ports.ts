@@ -1,5 +1,5 @@
-import type { RunPage } from '../kvm/run-page.js';
 import { KVM_EXIT_IO_OUT } from '../uapi/kvm-run.js';
+import type { Ports } from './ports.js';
 
 /** The ports of guest-images/abi.h; a test compares them. */
 export const PORT_SERIAL = 0x3f8;
@@ -13,25 +13,16 @@ const NEWLINE = 10;
 /** A line without an end is passed on in pieces of this many bytes. */
 const LINE_BYTES = 256;
 
-/** What a guest says through its ports. */
-export interface GuestPorts {
-  /** Serves one KVM_EXIT_IO. Returns true once the guest has written its exit code. */
-  readonly access: (page: RunPage) => boolean;
-  /** Passes on a last line that has no newline. */
-  readonly flush: () => void;
-  readonly report: Uint32Array;
-  readonly exitCode: () => number;
-}
-
 /**
+ * The ports of a guest of this project.
+ *
  * @param write receives the console, a line at a time so that vCPUs do not mix theirs; one character
  * for each byte, whatever the guest wrote
  */
-export function createGuestPorts(write: (text: string) => void): GuestPorts {
+export function createGuestPorts(write: (text: string) => void): Ports {
   const line = Buffer.alloc(LINE_BYTES);
   const report = new Uint32Array(REPORT_WORDS);
   let length = 0;
-  let exitCode = 0;
 
   const flush = (): void => {
     if (length > 0) {
@@ -50,31 +41,29 @@ export function createGuestPorts(write: (text: string) => void): GuestPorts {
   return {
     report,
     flush,
-    exitCode: () => exitCode,
     access: (page) => {
       const { ioPort: port, ioSize: size, ioCount: count, ioDataOffset: start } = page;
       if (page.ioDirection !== KVM_EXIT_IO_OUT) {
         // No device: the bus floats high, but for a transmitter that is always ready.
         page.u8.fill(port === LINE_STATUS ? TRANSMITTER_EMPTY : 0xff, start, start + size * count);
-        return false;
+        return null;
       }
       if (port === PORT_SERIAL && size === 1) {
         for (let at = start; at < start + count; at++) {
           serial(page.u8[at]!);
         }
-        return false;
+        return null;
       }
       // KVM's data page is aligned, so a 32-bit element lies on a word.
       const value = size === 4 ? page.u32[(start + size * (count - 1)) >> 2]! : 0;
       if (port === PORT_EXIT && size === 4) {
-        exitCode = value;
-        return true;
+        return { reason: 'exited', code: value };
       }
       const word = (port - PORT_REPORT) / 4;
       if (size === 4 && word >= 0 && word < REPORT_WORDS && Number.isInteger(word)) {
         report[word] = value;
       }
-      return false;
+      return null;
     },
   };
 }

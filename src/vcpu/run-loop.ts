@@ -32,11 +32,11 @@ import {
   kvm_run_mmio,
 } from '../uapi/kvm-run.js';
 import { describeExit, describeRunError } from './describe-exit.js';
-import type { GuestPorts } from './guest-ports.js';
 import type { MemoryErrors } from './memory-errors.js';
+import type { Ports } from './ports.js';
 import { createRamAccess } from './ram-access.js';
 
-const { EFAULT, EINTR } = constants.errno;
+const { EAGAIN, EFAULT, EINTR } = constants.errno;
 const EHWPOISON = 133; // absent from node:os
 
 /** Faults without an address that nothing explains: this many in a row are a defect. */
@@ -54,6 +54,9 @@ export type VcpuEnd =
   | { readonly reason: 'halted' }
   /** Triple fault. */
   | { readonly reason: 'shutdown' }
+  /** It switched the machine off, or reset it: the end of all vCPUs. */
+  | { readonly reason: 'powered-off' }
+  | { readonly reason: 'reset' }
   /** It was told to. */
   | { readonly reason: 'stopped' }
   /** `emulated`: in an access that KVM emulates, which no machine check can answer. */
@@ -73,7 +76,7 @@ export interface RunLoopOptions {
   readonly page: RunPage;
   readonly memory: GuestMemoryLayout;
   readonly resolver: Resolver;
-  readonly ports: GuestPorts;
+  readonly ports: Ports;
   readonly traps: TrapReader;
   readonly control: WorkerControl;
   readonly counters: Float64Array;
@@ -221,7 +224,7 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
     switch (page.exitReason) {
       case KVM_EXIT_IO:
         counters[PORT_ACCESSES]! += 1;
-        return ports.access(page) ? { reason: 'exited', code: ports.exitCode() } : null;
+        return ports.access(page);
       case KVM_EXIT_MMIO:
         return mmio();
       case KVM_EXIT_HLT:
@@ -268,6 +271,8 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
       ) {
         counters[MEMORY_FAULT_EXITS]! += 1;
         unit = (page.memoryFaultAddress / unitBytes) | 0;
+      } else if (error === EAGAIN) {
+        continue; // a vCPU of a PC that has not been started yet was woken
       } else if (
         error === EFAULT &&
         page.exitReason !== KVM_EXIT_MEMORY_FAULT &&

@@ -11,6 +11,7 @@ import { createWake } from '../fault/wake.js';
 import { type ConsoleMessage, WorkerControl } from '../fault/worker-control.js';
 import { ioctl } from '../ffi/libc.js';
 import { blockVcpuSignals } from '../ffi/thread.js';
+import { interruptLine } from '../kvm/interrupt-line.js';
 import type { MachineCheckVendor } from '../kvm/machine-check.js';
 import { RunPage } from '../kvm/run-page.js';
 import { counterRow } from '../measure/counters.js';
@@ -22,7 +23,15 @@ import { KVM_RUN } from '../uapi/kvm.js';
 import { ConsoleFlow } from './console-flow.js';
 import { createGuestPorts } from './guest-ports.js';
 import { createMemoryErrors, type MemoryErrorRecord } from './memory-errors.js';
+import { COM1_INTERRUPT, createPcPorts } from './pc-ports.js';
 import { createRunLoop, type VcpuEnd } from './run-loop.js';
+
+/** What the threads of all vCPUs share of a PC's devices. */
+export interface PcData {
+  /** The VM's descriptor. */
+  readonly vm: number;
+  readonly uart: SharedArrayBuffer;
+}
 
 export interface VcpuWorkerData extends WorkerData {
   readonly vcpu: number;
@@ -38,6 +47,8 @@ export interface VcpuWorkerData extends WorkerData {
   readonly machineChecks: MachineCheckVendor | null;
   /** This thread's row in `counters` and histograms in `histograms`. */
   readonly row: number;
+  /** The devices of a PC; null for a guest that has its own ports of ours. */
+  readonly pc: PcData | null;
   /** Of a {@link ConsoleFlow}. */
   readonly consoleFlow: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
@@ -83,10 +94,14 @@ function prepare(): () => VcpuWorkerEnd {
   const page = new RunPage(data.runPageAddress, data.runPageBytes);
   const control = new WorkerControl(data.control);
   const flow = new ConsoleFlow(data.consoleFlow);
-  const ports = createGuestPorts((text) => {
+  const write = (text: string): void => {
     parentPort?.postMessage({ type: 'console', text } satisfies ConsoleMessage);
     flow.sent(text.length, () => control.stopping);
-  });
+  };
+  const ports =
+    data.pc === null
+      ? createGuestPorts(write)
+      : createPcPorts(write, interruptLine(data.pc.vm, COM1_INTERRUPT), data.pc.uart);
   const run = createRunLoop({
     enter: () => ioctl(vcpu, KVM_RUN, 0),
     page,

@@ -43,7 +43,7 @@ t.test('exits of any shape', async (t) => {
       const exited = ports.access(run.io(direction, port, size, data));
       ports.flush();
       const out = direction === KVM_EXIT_IO_OUT;
-      assert.equal(exited, out && port === PORT_EXIT && size === 4);
+      assert.equal(exited !== null, out && port === PORT_EXIT && size === 4);
       const printed = out && port === PORT_SERIAL && size === 1;
       assert.equal(written, printed ? String.fromCharCode(byte).repeat(count) : '');
       const ready = !out && port === PORT_SERIAL + 5;

@@ -294,6 +294,8 @@ export function runResult(delivery: 'exit' | 'handler' = 'exit'): RunResult {
       poison: [],
       onMemoryError: 'stop',
       sourceRetries: 3,
+      commandLine: '',
+      initrd: null,
       pin: { vcpu: [0, 1], handler: [1] },
       timeoutSeconds: 60,
       countKernelEvents: true,

@@ -9,6 +9,7 @@ import { evaluate, missing } from './c-probe.js';
 import { newerThanHeaders } from './newer-than-headers.js';
 
 const HEADERS = [
+  'asm/bootparam.h',
   'asm/processor-flags.h',
   'fcntl.h',
   'linux/fs.h',

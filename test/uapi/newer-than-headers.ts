@@ -28,6 +28,17 @@ export const newerThanHeaders: Readonly<Record<string, string>> = {
   KVM_MEM_USERFAULT: '"KVM Userfault" v3, never merged',
   KVM_MEMORY_EXIT_FLAG_USERFAULT: '"KVM Userfault" v3, never merged',
 
+  SETUP_HEADER_MAGIC: 'Documentation/arch/x86/boot.rst: "HdrS"',
+  BOOT_FLAG_MAGIC: 'Documentation/arch/x86/boot.rst',
+  E820_TYPE_RAM: 'arch/x86/include/asm/e820/types.h, not exported',
+  E820_TYPE_RESERVED: 'arch/x86/include/asm/e820/types.h, not exported',
+  E820_TYPE_ACPI: 'arch/x86/include/asm/e820/types.h, not exported',
+  hvm_start_info: 'xen/include/public/arch-x86/hvm/start_info.h, not installed',
+  hvm_modlist_entry: 'xen/include/public/arch-x86/hvm/start_info.h, not installed',
+  hvm_memmap_table_entry: 'xen/include/public/arch-x86/hvm/start_info.h, not installed',
+  XEN_HVM_START_MAGIC_VALUE: 'xen/include/public/arch-x86/hvm/start_info.h, not installed',
+  XEN_ELFNOTE_PHYS32_ENTRY: 'xen/include/public/elfnote.h, not installed',
+
   MSR_EFER: 'arch/x86/include/asm/msr-index.h, not exported',
   EFER_SCE: 'arch/x86/include/asm/msr-index.h, not exported',
   EFER_LME: 'arch/x86/include/asm/msr-index.h, not exported',

@@ -7,13 +7,14 @@ import {
   PORT_SERIAL,
   REPORT_WORDS,
 } from '../../src/vcpu/guest-ports.js';
+import type { VcpuEnd } from '../../src/vcpu/run-loop.js';
 import { FakeRunPage } from '../support/fake-run-page.js';
 
 function guest() {
   const run = new FakeRunPage();
   const written: string[] = [];
   const ports = createGuestPorts((text) => written.push(text));
-  const out = (port: number, size: number, ...data: number[]): boolean =>
+  const out = (port: number, size: number, ...data: number[]): VcpuEnd | null =>
     ports.access(run.io(KVM_EXIT_IO_OUT, port, size, data));
   const print = (text: string): void => {
     for (const byte of Buffer.from(text, 'latin1')) {
@@ -52,16 +53,15 @@ t.test('a string instruction prints all its bytes', async (t) => {
 });
 
 t.test('the exit port ends the guest with 32 bits', async (t) => {
-  const { ports, out } = guest();
-  t.equal(out(PORT_EXIT, 4, 0x78, 0x56, 0x34, 0xf2), true);
-  t.equal(ports.exitCode(), 0xf2345678);
-  t.equal(out(PORT_EXIT, 1, 0), false, 'only with all 32 of them');
+  const { out } = guest();
+  t.strictSame(out(PORT_EXIT, 4, 0x78, 0x56, 0x34, 0xf2), { reason: 'exited', code: 0xf2345678 });
+  t.equal(out(PORT_EXIT, 1, 0), null, 'only with all 32 of them');
 });
 
 t.test('report words go where their port says', async (t) => {
   const { ports, out } = guest();
   for (let word = 0; word < REPORT_WORDS; word++) {
-    t.equal(out(PORT_REPORT + word * 4, 4, word, 0, 0, 0x80), false);
+    t.equal(out(PORT_REPORT + word * 4, 4, word, 0, 0, 0x80), null);
   }
   t.strictSame(
     [...ports.report],
@@ -78,7 +78,7 @@ t.test('ports between and beyond the report words are ignored', async (t) => {
     0,
     0xffff,
   ]) {
-    t.equal(out(port, 4, 1, 2, 3, 4), false);
+    t.equal(out(port, 4, 1, 2, 3, 4), null);
   }
   out(PORT_REPORT, 2, 1, 2);
   t.ok(ports.report.every((word) => word === 0));
@@ -88,7 +88,7 @@ t.test('ports between and beyond the report words are ignored', async (t) => {
 t.test('nothing answers a read, but for a transmitter that is ready', async (t) => {
   const { run, ports } = guest();
   const read = (port: number, size: number): number[] => {
-    t.equal(ports.access(run.io(KVM_EXIT_IO_IN, port, size, Array(size).fill(0))), false);
+    t.equal(ports.access(run.io(KVM_EXIT_IO_IN, port, size, Array(size).fill(0))), null);
     return run.ioData(size);
   };
   t.strictSame(read(0x64, 1), [0xff]);
