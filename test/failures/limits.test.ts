@@ -8,8 +8,7 @@ t.setTimeout(300_000);
 const skip = kvmSkip();
 const MIB = 2 ** 20;
 
-/** Without what a test runner has every process load besides. */
-const LIMITED = ['env', '-u', 'NODE_OPTIONS', 'prlimit'];
+const LIMITED = ['prlimit'];
 const RUN = ['run', 'touch', '--memory', '16M', '--param', 'pages=64', '--vcpus', '4', '--json'];
 
 /** One sentence, an error object, and status 3; or the run completed. */
