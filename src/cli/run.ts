@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
 import { UsageError } from '../ffi/errors.js';
 import { BUNDLED_GUESTS } from '../machine/bundled-guests.js';
-import { DELIVERIES, DELIVERY_NAMES, type DeliveryName } from '../machine/delivery.js';
+import { DELIVERY_NAMES, EXITS_BY, hasHandlers } from '../machine/delivery.js';
 import {
   DEFAULT_SOURCE_RETRIES,
   MEMORY_ERROR_POLICIES,
@@ -11,6 +11,7 @@ import {
 } from '../machine/machine-config.js';
 import { COLLAPSE_POLICIES } from '../machine/refusals.js';
 import { runGuest } from '../machine/run-guest.js';
+import type { RunResult } from '../machine/run-result.js';
 import { DEFAULT_WRITES_PER_SECOND, writersOf } from '../machine/writers.js';
 import { BACKING_KINDS } from '../memory/backing.js';
 import { formatSize } from '../memory/sizes.js';
@@ -38,6 +39,7 @@ export interface RunFlags {
   readonly backing: NonNullable<RunOptions['backing']>;
   readonly reserve: boolean;
   readonly delivery: NonNullable<RunOptions['delivery']>;
+  readonly exitBy: NonNullable<RunOptions['exitBy']>;
   readonly strategy: NonNullable<RunOptions['strategy']>;
   readonly unit?: number;
   readonly around: NonNullable<RunOptions['around']>;
@@ -90,6 +92,11 @@ export function runCommand(): Command {
     .addOption(
       new Option('--delivery <HOW>', 'how a touch of a missing page reaches us')
         .choices(['auto', ...DELIVERY_NAMES])
+        .default('auto'),
+    )
+    .addOption(
+      new Option('--exit-by <WHAT>', 'under delivery exit, what ends KVM_RUN on a missing page')
+        .choices(['auto', ...EXITS_BY])
         .default('auto'),
     )
     .addOption(
@@ -254,6 +261,7 @@ export function optionsOf(image: string, flags: RunFlags): RunOptions {
     prefetch: flags.prefetch,
     discard: flags.discard,
     delivery: flags.delivery,
+    exitBy: flags.exitBy,
     strategy: flags.strategy,
     ...(flags.unit !== undefined && { unitBytes: flags.unit }),
     writers: writersOf(flags.writers, flags.writerRate),
@@ -294,7 +302,7 @@ async function run(image: string, flags: RunFlags): Promise<number> {
   process.stdout.write(
     flags.json ? `${JSON.stringify(result, null, 2)}\n` : `${describeRun(result)}\n`,
   );
-  for (const option of withoutEffect(flags, result.delivery.used)) {
+  for (const option of withoutEffect(flags, result.delivery)) {
     process.stderr.write(
       `faultline: ${option} had no effect: delivery ${result.delivery.used} has no handlers\n`,
     );
@@ -307,8 +315,8 @@ async function run(image: string, flags: RunFlags): Promise<number> {
 }
 
 /** Options that were given and are about handlers, where there are none. */
-function withoutEffect({ handlers, pin }: RunFlags, used: DeliveryName): string[] {
-  if (DELIVERIES[used].handled) {
+function withoutEffect({ handlers, pin }: RunFlags, delivery: RunResult['delivery']): string[] {
+  if (hasHandlers(delivery)) {
     return [];
   }
   return [

@@ -8,7 +8,7 @@ import { formatSize } from '../memory/sizes.js';
 import { nameOfFault, type SourceFault } from '../source/faulty-source.js';
 import type { Network } from '../source/network-link.js';
 import { type ContentsSpec, DEFAULT_SEED } from '../source/open-source.js';
-import { DELIVERY_NAMES, type DeliveryName } from './delivery.js';
+import { DELIVERY_NAMES, type DeliveryName, EXITS_BY, type ExitBy } from './delivery.js';
 import { MAX_MEMORY_BYTES, MIN_MEMORY_BYTES } from './guest-physical-map.js';
 import { COLLAPSE_POLICIES, type CollapsePolicy, whyRefused } from './refusals.js';
 import { checkWriters, type Writers } from './writers.js';
@@ -38,6 +38,8 @@ export interface RunOptions {
   /** Default `auto`: the cheapest that is correct on this host. */
   readonly delivery?: DeliveryName | 'auto';
   /** Default `no-slow-gup`. */
+  /** What ends KVM_RUN under delivery exit. Default `auto`: the cheapest that this host has. */
+  readonly exitBy?: ExitBy | 'auto';
   readonly strategy?: Strategy;
   /** Bytes brought in per fault: a power of two, the backing's page size to 2 MiB. */
   readonly unitBytes?: number;
@@ -129,6 +131,7 @@ export interface MachineConfig {
   readonly backing: BackingName;
   readonly reserve: boolean;
   readonly delivery: DeliveryName | 'auto';
+  readonly exitBy: ExitBy | 'auto';
   readonly strategy: Strategy;
   readonly unitBytes: number;
   readonly around: AroundPolicy;
@@ -258,6 +261,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
     backing: backing.name as BackingName,
     reserve,
     delivery,
+    exitBy: checkExitBy(options.exitBy ?? 'auto', delivery),
     strategy: oneOf('--strategy', options.strategy ?? 'no-slow-gup', STRATEGIES),
     unitBytes,
     around,
@@ -288,6 +292,13 @@ export function completeConfig(options: RunOptions): MachineConfig {
     traceLocks,
     countFaultRetries,
   };
+}
+
+function checkExitBy(exitBy: ExitBy | 'auto', delivery: DeliveryName | 'auto'): ExitBy | 'auto' {
+  if (exitBy !== 'auto' && delivery !== 'exit') {
+    throw new UsageError(`--exit-by ${exitBy} is for delivery exit`, 'Add --delivery exit.');
+  }
+  return oneOf('--exit-by', exitBy, ['auto', ...EXITS_BY]);
 }
 
 function oneOf<Name extends string>(flag: string, value: Name, names: readonly string[]): Name {

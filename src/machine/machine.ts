@@ -13,6 +13,7 @@ import {
   machineCheckVendor,
   setUpMachineChecks,
 } from '../kvm/machine-check.js';
+import { MEMSLOT_EXITS } from '../kvm/memory-exits.js';
 import { setLongMode, setProtectedMode, setRealMode } from '../kvm/registers.js';
 import type { GeneralRegisters, Vcpu } from '../kvm/vcpu.js';
 import type { Vm } from '../kvm/vm.js';
@@ -36,7 +37,7 @@ import {
   planUnknown,
   type Workload,
 } from './bundled-guests.js';
-import { chooseDelivery, DELIVERIES, type Delivery, prepareMemory } from './delivery.js';
+import { askedDelivery, chooseDelivery, type Delivery, prepareMemory } from './delivery.js';
 import {
   GDT_ADDRESS,
   PML4_ADDRESS,
@@ -96,7 +97,7 @@ export class Machine implements Disposable {
     const chosen =
       config.delivery === 'auto'
         ? chooseDelivery(backing)
-        : { delivery: DELIVERIES[config.delivery], why: 'asked for' };
+        : askedDelivery(config.delivery, config.exitBy, backing);
     this.delivery = chosen.delivery;
     this.why = chosen.why;
     this.checkChores();
@@ -135,7 +136,7 @@ export class Machine implements Disposable {
     const { bytes, guestAddress } = this.memory.layout;
     vm.setUserMemoryRegion({
       slot: 0,
-      flags: 0,
+      flags: memslotFlags(this.delivery),
       guestPhysicalAddress: 0,
       bytes,
       userspaceAddress: guestAddress,
@@ -315,6 +316,11 @@ function unlessCutShort<Result>({ backing }: GuestMemory, prepare: () => Result)
     }
     throw error;
   }
+}
+
+/** KVM_MEM_* */
+function memslotFlags({ exitBy }: Delivery): number {
+  return exitBy === null || exitBy === 'trap-marker' ? 0 : MEMSLOT_EXITS[exitBy];
 }
 
 function createVm(system: KvmSystem, vcpus: number): Vm {

@@ -108,6 +108,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
       requested: config.delivery,
       used: machine.delivery.name,
       reportedBy: reportedBy(machine, crew),
+      exitBy: machine.delivery.exitBy,
       userfaultfds: machine.trap?.uffds.fds.length ?? 0,
       why: machine.why,
     },

@@ -9,7 +9,7 @@ import type { HugetlbPool } from '../memory/hugetlb-pool.js';
 import type { LatencyHistogram } from '../report/bench-result.js';
 import type { SourceTally } from '../source/source-control.js';
 import type { Startup } from './crew.js';
-import type { DeliveryName, ReportedBy } from './delivery.js';
+import type { DeliveryName, ExitBy, ReportedBy } from './delivery.js';
 import type { MachineConfig } from './machine-config.js';
 
 /**
@@ -150,6 +150,8 @@ export interface RunResult {
     readonly requested: DeliveryName | 'auto';
     readonly used: DeliveryName;
     readonly reportedBy: ReportedBy;
+    /** What ends KVM_RUN on a missing page; null under other deliveries. */
+    readonly exitBy: ExitBy | null;
     /** How many the memory is split over: with `--uffds per-vcpu` fewer than vCPUs if shares would be below 2 MiB. */
     readonly userfaultfds: number;
     readonly why: string;

@@ -20,6 +20,8 @@ export interface Trap {
   readonly uffds: UffdShares;
   /** UFFDIO_REGISTER_MODE_* bits that it is registered with. */
   readonly modes: number;
+  /** A vCPU that touches a missing page leaves the guest: by a marker, or by its memslot's flag. */
+  readonly exits: boolean;
   /** Every missing page has a trap marker, and one that lost it is EFAULT. */
   readonly marked: boolean;
   /** Whether there is UFFDIO_POISON (6.6): else a page that fails can only end the run. */
@@ -44,12 +46,14 @@ export function markerFeatures(backing: BackingTraits): number {
  *
  * @param marked with a trap marker in every page (Linux 6.6)
  * @param shares over how many userfaultfds it is split; fewer where a share would be below 2 MiB
+ * @param exits whether vCPUs leave the guest on missing pages; with markers they do
  * @throws UnsupportedError when this kernel's userfaultfd cannot
  */
 export function trapMissing(
   memory: GuestMemory,
   marked: boolean,
   shares = 1,
+  exits = marked,
 ): { readonly uffds: Userfaultfds; readonly trap: Trap } {
   const { guestAddress, bytes, unitBytes, backing } = memory.layout;
   const offered = Userfaultfd.offered();
@@ -74,6 +78,7 @@ export function trapMissing(
   const trap: Trap = {
     uffds: { fds: uffds.map(({ fd }) => fd), bytes: shareBytes },
     modes,
+    exits,
     marked,
     poisons,
   };

@@ -34,6 +34,7 @@ function commandLine(settings: Settings): string {
     ['--delivery', settings.delivery],
     ['--vcpus', settings.vcpus],
     ['--timeout', settings.timeoutSeconds],
+    ['--exit-by', settings.exitBy !== 'auto' && settings.exitBy],
     ['--strategy', settings.strategy !== 'no-slow-gup' && settings.strategy],
     ['--unit', settings.unitBytes],
     ['--around', settings.around !== 0 && settings.around],

@@ -97,15 +97,22 @@ export const KVM_CAP_GUEST_MEMFD = 234; // since 6.8
 export const KVM_CAP_VM_TYPES = 235; // since 6.8
 export const KVM_CAP_PRE_FAULT_MEMORY = 236; // since 6.11
 export const KVM_CAP_GUEST_MEMFD_FLAGS = 244; // since 6.18
+/** Of the kernel in guest-images/lab: a mask of the two flags below. */
+export const KVM_CAP_MEM_EXIT = 0x4d45;
 
 // Memslot flags
 export const KVM_MEM_LOG_DIRTY_PAGES = 0x1; // 1UL << 0
 export const KVM_MEM_READONLY = 0x2; // 1UL << 1
 export const KVM_MEM_GUEST_MEMFD = 0x4; // 1UL << 2, since 6.8
-/** 1UL << 3, never merged ("Improve KVM + userfaultfd performance" v6 and v7, 2024). */
+/**
+ * 1UL << 3, never merged ("Improve KVM + userfaultfd performance" v6 and v7, 2024); what the kernel in
+ * guest-images/lab does.
+ */
 export const KVM_MEM_EXIT_ON_MISSING = 0x8;
 /** 1UL << 3, never merged (KVM Userfault v1 to v3, 2025). The same bit as the proposal above. */
 export const KVM_MEM_USERFAULT = 0x8;
+/** 1UL << 4, of the kernel in guest-images/lab. */
+export const KVM_MEM_EXIT_ON_USERFAULT = 0x10;
 
 export const GUEST_MEMFD_FLAG_MMAP = 0x1; // 1ULL << 0, since 6.18
 export const GUEST_MEMFD_FLAG_INIT_SHARED = 0x2; // 1ULL << 1, since 6.18

@@ -41,7 +41,7 @@ export interface VcpuWorkerData extends WorkerData {
   readonly source: SourceSpec;
   readonly strategy: Strategy;
   readonly around: AroundPolicy;
-  /** How missing pages are trapped: by markers, in exit delivery, this thread resolves its own faults. */
+  /** How missing pages are trapped: where they end KVM_RUN, this thread resolves its own faults. */
   readonly trap: Trap | null;
   /** Whose machine checks the guest is told of memory errors by; null: they stop the run. */
   readonly machineChecks: MachineCheckVendor | null;
@@ -68,7 +68,7 @@ const data = workerData as VcpuWorkerData;
 
 function prepare(): () => VcpuWorkerEnd {
   const { memory, vcpu, strategy, around } = data;
-  const trap = data.trap?.marked ? data.trap : null;
+  const trap = data.trap?.exits ? data.trap : null;
   blockVcpuSignals();
   const counters = counterRow(data.counters, data.row);
   const histograms = threadHistograms(data.histograms, data.row);
@@ -86,7 +86,7 @@ function prepare(): () => VcpuWorkerEnd {
           strategy,
           around,
           caller: 'vcpu',
-          sleepers: false,
+          sleepers,
           counters,
           timing,
         });

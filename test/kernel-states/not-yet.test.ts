@@ -60,7 +60,7 @@ function tellOfRemovals(
   const address = layout.guestAddress + first * PAGE;
   from.unregister(address, bytes); // markers stay
   uffd.register(address, bytes, layout.backing.uffdModes);
-  return { uffd, trap: { uffds: oneShare(uffd.fd), modes, marked, poisons: true } };
+  return { uffd, trap: { uffds: oneShare(uffd.fd), modes, exits: marked, marked, poisons: true } };
 }
 
 /** Reads the event that a removal waits for. */

@@ -25,6 +25,8 @@ export const newerThanHeaders: Readonly<Record<string, string>> = {
   GUEST_MEMFD_FLAG_MMAP: 'include/uapi/linux/kvm.h, Linux 6.18',
   GUEST_MEMFD_FLAG_INIT_SHARED: 'include/uapi/linux/kvm.h, Linux 6.18',
   KVM_MEM_EXIT_ON_MISSING: '"Improve KVM + userfaultfd performance" v6, never merged',
+  KVM_CAP_MEM_EXIT: "guest-images/lab's patch",
+  KVM_MEM_EXIT_ON_USERFAULT: "guest-images/lab's patch",
   KVM_MEM_USERFAULT: '"KVM Userfault" v3, never merged',
   KVM_MEMORY_EXIT_FLAG_USERFAULT: '"KVM Userfault" v3, never merged',
 
