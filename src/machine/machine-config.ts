@@ -106,6 +106,8 @@ export interface RunOptions {
    * besides: it looks at the kernel's stack at every release. Default false.
    */
   readonly countFaultRetries?: boolean;
+  /** Counts calls of functions that a fault may go through, by kprobes: slow GUP, userfaults. Default false. */
+  readonly countKernelCalls?: boolean;
   /** Ends the run early: vCPUs are stopped, the result says `interrupted`. */
   readonly signal?: AbortSignal;
   /**
@@ -157,6 +159,7 @@ export interface MachineConfig {
   readonly countKernelEvents: boolean;
   readonly traceLocks: boolean;
   readonly countFaultRetries: boolean;
+  readonly countKernelCalls: boolean;
 }
 
 /**
@@ -242,7 +245,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
       `${refusal.flag} cannot be used as given with --backing ${backing.name}${delivery === 'auto' ? '' : ` and --delivery ${delivery}`}: ${refusal.reason}`,
     );
   }
-  const { traceLocks = false, countFaultRetries = false } = options;
+  const { traceLocks = false, countFaultRetries = false, countKernelCalls = false } = options;
   const pin = options.pin ?? {};
   for (const cpu of [...(pin.vcpu ?? []), ...(pin.handler ?? [])]) {
     if (!Number.isInteger(cpu) || cpu < 0 || cpu >= cpus().length) {
@@ -288,9 +291,11 @@ export function completeConfig(options: RunOptions): MachineConfig {
     pin,
     params: options.params ?? {},
     timeoutSeconds,
-    countKernelEvents: (options.countKernelEvents ?? true) || traceLocks || countFaultRetries,
+    countKernelEvents:
+      (options.countKernelEvents ?? true) || traceLocks || countFaultRetries || countKernelCalls,
     traceLocks,
     countFaultRetries,
+    countKernelCalls,
   };
 }
 

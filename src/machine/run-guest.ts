@@ -48,6 +48,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   const events = perfEvents(config.countKernelEvents, {
     locks: config.traceLocks,
     retries: config.countFaultRetries,
+    calls: config.countKernelCalls,
     faults: config.memoryBytes / config.unitBytes,
   });
   const crew = new Crew(machine, events, (text, vcpu) =>

@@ -4,6 +4,7 @@ import type { HeapUse } from '../fault/worker-control.js';
 import type { ErrorReport } from '../ffi/errors.js';
 import type { Percentiles } from '../measure/histogram.js';
 import type { HostDescription } from '../measure/host.js';
+import type { KernelCallName } from '../measure/kernel-calls.js';
 import type { HugetlbReport } from '../memory/guest-memory.js';
 import type { HugetlbPool } from '../memory/hugetlb-pool.js';
 import type { LatencyHistogram } from '../report/bench-result.js';
@@ -210,6 +211,8 @@ export interface RunResult {
    * they were not counted.
    */
   readonly pageFaultRetries: number | null;
+  /** Calls of kernel functions in vCPU and handler threads; null where they were not counted. */
+  readonly kernelCalls: Readonly<Record<KernelCallName, number | null>> | null;
   /** Why figures of `perFault` are null, or the trace or the retries are. */
   readonly notMeasured: Readonly<Record<string, string>>;
   /** From building the machine to the end of verification. */

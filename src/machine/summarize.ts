@@ -15,9 +15,11 @@ import {
   type ThreadHistograms,
   threadHistograms,
 } from '../measure/histogram.js';
+import { KERNEL_CALL_NAMES, type KernelCallName } from '../measure/kernel-calls.js';
 import { kvmExitsOf } from '../measure/kvm-exits.js';
 import { inMicroseconds } from '../measure/latency-histogram.js';
 import { type Measured, sumMeasured } from '../measure/measured.js';
+import type { PerfReadings } from '../measure/perf-counters.js';
 import { openAccess } from '../memory/guest-access.js';
 import type { Judgement } from './bundled-guests.js';
 import type { Crew } from './crew.js';
@@ -36,6 +38,7 @@ type Figures = Pick<
   | 'perFault'
   | 'locks'
   | 'pageFaultRetries'
+  | 'kernelCalls'
   | 'notMeasured'
   | 'guestSeconds'
   | 'pagesPerSecond'
@@ -90,6 +93,7 @@ export function summarize(
   if (retries.value === null && machine.config.countFaultRetries) {
     notMeasured.pageFaultRetries = retries.why;
   }
+  const kernelCalls = machine.config.countKernelCalls ? callsOf(finishes, notMeasured) : null;
   return {
     faults: { count, neighbours: total('neighbours'), outcomes },
     ...(complete
@@ -99,6 +103,7 @@ export function summarize(
     perFault,
     locks,
     pageFaultRetries: retries.value,
+    kernelCalls,
     notMeasured,
     guestSeconds,
     pagesPerSecond:
@@ -133,6 +138,20 @@ export function summarize(
       }),
     ),
   };
+}
+
+function callsOf(
+  finishes: readonly { readonly perf: PerfReadings }[],
+  notMeasured: Record<string, string>,
+): Record<KernelCallName, number | null> {
+  const entries = KERNEL_CALL_NAMES.map((name) => {
+    const calls = sumMeasured(finishes.map(({ perf }) => perf.calls[name]));
+    if (calls.value === null) {
+      notMeasured[name] = calls.why;
+    }
+    return [name, calls.value];
+  });
+  return Object.fromEntries(entries) as Record<KernelCallName, number | null>;
 }
 
 /** Why no fault has such a time. */

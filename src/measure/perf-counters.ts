@@ -10,6 +10,12 @@ import {
 } from '../uapi/perf.js';
 import { RUSAGE_THREAD, rusage } from '../uapi/resource.js';
 import { type RetryTracing, retryTracing, ThreadFaultRetries } from './fault-retries.js';
+import {
+  KERNEL_CALL_NAMES,
+  KERNEL_CALLS,
+  type KernelCallName,
+  kprobeType,
+} from './kernel-calls.js';
 import { KVM_EXIT_TRACEPOINT } from './kvm-exits.js';
 import type { MappedRing } from './mapped-ring.js';
 import type { Measured } from './measured.js';
@@ -30,6 +36,8 @@ export interface PerfEvents {
   readonly contextSwitches: Measured;
   /** A tracepoint's id. */
   readonly kvmExits: Measured;
+  /** `perf_event_attr.type` of kprobes. */
+  readonly calls: Measured;
   /** How mmap_lock is traced as well, or why it is not. */
   readonly trace: LockTracing | string;
   /** How faults that give up mmap_lock are counted, or why they are not. */
@@ -43,13 +51,16 @@ const NOT_ASKED_FOR = 'it was not asked for';
  * All events this host can count; none when they are not wanted.
  *
  * @param tracing what besides: waits for and holds of mmap_lock, and faults that give it up, in threads
- * that may see so many faults
+ * that may see so many faults; calls of functions that no tracepoint tells of
  */
 export function perfEvents(
   wanted: boolean,
-  tracing: { readonly locks?: boolean; readonly retries?: boolean; readonly faults: number } = {
-    faults: 0,
-  },
+  tracing: {
+    readonly locks?: boolean;
+    readonly retries?: boolean;
+    readonly calls?: boolean;
+    readonly faults: number;
+  } = { faults: 0 },
 ): PerfEvents {
   if (!wanted) {
     const none = { value: null, why: NOT_ASKED_FOR };
@@ -57,6 +68,7 @@ export function perfEvents(
       mmapLock: none,
       contextSwitches: none,
       kvmExits: none,
+      calls: none,
       trace: NOT_ASKED_FOR,
       retries: NOT_ASKED_FOR,
     };
@@ -65,6 +77,7 @@ export function perfEvents(
     mmapLock: tracepointId(MMAP_LOCK_TRACEPOINT),
     contextSwitches: { value: PERF_COUNT_SW_CONTEXT_SWITCHES },
     kvmExits: tracepointId(KVM_EXIT_TRACEPOINT),
+    calls: tracing.calls ? kprobeType() : { value: null, why: NOT_ASKED_FOR },
     trace: tracing.locks ? lockTracing(tracing.faults) : NOT_ASKED_FOR,
     retries: tracing.retries ? retryTracing(tracing.faults) : NOT_ASKED_FOR,
   };
@@ -85,6 +98,7 @@ export interface PerfReadings {
   readonly contextSwitches: Measured;
   /** How often kvm:kvm_exit fired: 0 also where the KVM module has no such exits (`kvmExitsOf`). */
   readonly kvmExits: Measured;
+  readonly calls: Readonly<Record<KernelCallName, Measured>>;
 }
 
 /**
@@ -97,6 +111,7 @@ export class ThreadPerfCounters implements Disposable {
   private readonly failed: Descriptor | string;
   private readonly contextSwitches: Descriptor | string;
   private readonly kvmExits: Descriptor | string;
+  private readonly calls: Readonly<Record<KernelCallName, Descriptor | string>>;
   private readonly trace: ThreadLockTrace | string;
   private readonly retries: ThreadFaultRetries | string;
   private pageFaultsBefore = 0;
@@ -129,6 +144,12 @@ export class ThreadPerfCounters implements Disposable {
       kvmExits.value === null
         ? kvmExits.why
         : openPerfEvent({ type: PERF_TYPE_TRACEPOINT, config: kvmExits.value });
+    const { calls } = events;
+    this.calls = eachCall((name) =>
+      calls.value === null
+        ? calls.why
+        : openPerfEvent({ type: calls.value, config: 0, function: KERNEL_CALLS[name] }),
+    );
   }
 
   /** What is open until it is disposed of. */
@@ -165,6 +186,7 @@ export class ThreadPerfCounters implements Disposable {
       mmapLockFailed: readPerfEvent(this.failed),
       contextSwitches: readPerfEvent(this.contextSwitches),
       kvmExits: readPerfEvent(this.kvmExits),
+      calls: eachCall((name) => readPerfEvent(this.calls[name])),
     };
   }
 
@@ -193,18 +215,31 @@ export class ThreadPerfCounters implements Disposable {
 
   /** Those that are open; the others of a group follow their leader. */
   private get counters(): readonly Descriptor[] {
-    return [this.mmapLock, this.writes, this.failed, this.contextSwitches, this.kvmExits].filter(
-      (event) => event instanceof Descriptor,
-    );
+    const locks = [this.mmapLock, this.writes, this.failed];
+    return [...locks, ...this.leaders].filter((event) => event instanceof Descriptor);
+  }
+
+  /** Besides mmap_lock's, whose group `trace` belongs to. */
+  private get leaders(): readonly (Descriptor | string)[] {
+    return [this.contextSwitches, this.kvmExits, ...Object.values(this.calls)];
   }
 
   private each(request: number): void {
-    for (const event of [this.mmapLock, this.contextSwitches, this.kvmExits]) {
+    for (const event of [this.mmapLock, ...this.leaders]) {
       if (event instanceof Descriptor) {
         ioctl(event.fd, request, 0);
       }
     }
   }
+}
+
+function eachCall<Result>(
+  make: (name: KernelCallName) => Result,
+): Readonly<Record<KernelCallName, Result>> {
+  return Object.fromEntries(KERNEL_CALL_NAMES.map((name) => [name, make(name)])) as Record<
+    KernelCallName,
+    Result
+  >;
 }
 
 function threadPageFaults(): number {

@@ -13,11 +13,16 @@ import {
 import { CLOCK_MONOTONIC, SYS_perf_event_open } from '../uapi/syscall.js';
 import type { Measured } from './measured.js';
 
+/** Offset in the scratch page, behind the attributes. */
+const TEXT = 1024;
+
 /** A perf event of the calling thread. */
 export interface PerfEventSpec {
   /** PERF_TYPE_* */
   readonly type: number;
   readonly config: number;
+  /** Of a kprobe: the kernel's function whose calls are counted. */
+  readonly function?: string;
   /** Of a tracepoint: on its fields, as `write==1 && success==1`. */
   readonly filter?: string;
   /** PERF_SAMPLE_* bits of what is written to a ring at every event; it is only counted without. */
@@ -32,7 +37,15 @@ export interface PerfEventSpec {
 export function openPerfEvent(spec: PerfEventSpec): Descriptor | string {
   const { offset, size } = perf_event_attr;
   const { disabled, exclude_callchain_user, use_clockid } = perf_event_attr_bit;
-  const { type, config, filter, sampleType = 0, kernelFrames = 0, leader = null } = spec;
+  const {
+    type,
+    config,
+    function: name,
+    filter,
+    sampleType = 0,
+    kernelFrames = 0,
+    leader = null,
+  } = spec;
   scratch.clear(0, size);
   scratch.u32[offset.type >> 2] = type;
   scratch.u32[offset.size >> 2] = size;
@@ -45,6 +58,10 @@ export function openPerfEvent(spec: PerfEventSpec): Descriptor | string {
   if (sampleType !== 0) {
     scratch.setU64(offset.sample_period, 1);
     scratch.setU64(offset.sample_type, sampleType);
+  }
+  if (name !== undefined) {
+    scratch.setU64(offset.config1, scratch.address + TEXT);
+    setText(name);
   }
   const group = leader?.fd ?? -1;
   const fd = syscall(SYS_perf_event_open, scratch.address, 0, -1, group, PERF_FLAG_FD_CLOEXEC);
@@ -61,9 +78,14 @@ export function openPerfEvent(spec: PerfEventSpec): Descriptor | string {
 }
 
 function setFilter(event: Descriptor, filter: string): boolean {
-  const { written } = new TextEncoder().encodeInto(filter, scratch.u8);
-  scratch.u8[written] = 0;
-  return ioctl(event.fd, PERF_EVENT_IOC_SET_FILTER, scratch.address) === 0;
+  setText(filter);
+  return ioctl(event.fd, PERF_EVENT_IOC_SET_FILTER, scratch.address + TEXT) === 0;
+}
+
+/** Puts a string where the kernel is told to read one. */
+function setText(text: string): void {
+  const { written } = new TextEncoder().encodeInto(text, scratch.u8.subarray(TEXT));
+  scratch.u8[TEXT + written] = 0;
 }
 
 /** How often it has happened. */

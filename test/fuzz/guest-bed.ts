@@ -56,6 +56,7 @@ const NO_READINGS: PerfReadings = {
   mmapLockFailed: NOT_COUNTED,
   contextSwitches: NOT_COUNTED,
   kvmExits: NOT_COUNTED,
+  calls: { slowGup: NOT_COUNTED, userfaults: NOT_COUNTED },
 };
 
 export class GuestBed {

@@ -43,6 +43,7 @@ function thread(
       mmapLockFailed: { value: failed },
       contextSwitches: { value: 0 },
       kvmExits: { value: 0 },
+      calls: { slowGup: { value: 0 }, userfaults: { value: 0 } },
     },
     lockTrace:
       typeof tallies === 'string'

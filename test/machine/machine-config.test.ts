@@ -67,6 +67,7 @@ t.test('what is given is kept', async (t) => {
     countKernelEvents: true,
     traceLocks: true,
     countFaultRetries: true,
+    countKernelCalls: true,
   };
   t.strictSame(completeConfig(given), given);
 });

@@ -292,6 +292,7 @@ export function runResult(delivery: 'exit' | 'handler' = 'exit'): RunResult {
       writers: null,
       traceLocks: false,
       countFaultRetries: false,
+      countKernelCalls: false,
       poison: [],
       onMemoryError: 'stop',
       sourceRetries: 3,
@@ -339,6 +340,7 @@ export function runResult(delivery: 'exit' | 'handler' = 'exit'): RunResult {
     latencyHistogram: { fromMicroseconds: [8, 16, 32], counts: [7000, 1100, 92] },
     locks: null,
     pageFaultRetries: null,
+    kernelCalls: null,
     otherCpus: 0.02,
     resolveMicroseconds: { p50: 4.1, p90: 5, p99: 9.2, p999: 80, max: 600 },
     perFault: {
