@@ -124,7 +124,8 @@ export function optionsOf(
     ...(pin && { pin }),
     // Written, for a read maps up to 16 pages at once where the kernel serves the fault.
     params: { pages: String(pages), write: '100', share: 'partition' },
-    writers: writers === 0 ? null : { threads: writers, perSecond: plan.writerRate },
+    writers:
+      writers === 0 ? null : { threads: writers, perSecond: plan.writerRate, calls: 'mixed' },
     countKernelEvents: part !== 'timed',
     traceLocks: part === 'traced',
     countFaultRetries: part === 'counted', // its times are not used

@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { WRITER_CALLS, type WriterCalls } from '../fault/address-space-writer.js';
 import { UsageError } from '../ffi/errors.js';
 import { BUNDLED_GUESTS } from '../machine/bundled-guests.js';
 import { DELIVERY_NAMES, EXITS_BY, hasHandlers } from '../machine/delivery.js';
@@ -48,6 +49,7 @@ export interface RunFlags {
   readonly discard: NonNullable<RunOptions['discard']> | null;
   readonly writers: number;
   readonly writerRate?: number;
+  readonly writerCalls: WriterCalls;
   readonly vcpus: number;
   readonly handlers?: number;
   readonly uffds: NonNullable<RunOptions['uffds']>;
@@ -155,6 +157,11 @@ export function runCommand(): Command {
         '--writer-rate <N>',
         `changes each of them makes in a second (default: ${DEFAULT_WRITES_PER_SECOND})`,
       ).argParser(parseWhole),
+    )
+    .addOption(
+      new Option('--writer-calls <WHICH>', 'all of these, or mprotect of 64 MiB again and again')
+        .choices(WRITER_CALLS)
+        .default('mixed'),
     )
     .addOption(new Option('--vcpus <N>', '1 to 64').argParser(parseWhole).default(1))
     .addOption(
@@ -264,7 +271,7 @@ export function optionsOf(image: string, flags: RunFlags): RunOptions {
     exitBy: flags.exitBy,
     strategy: flags.strategy,
     ...(flags.unit !== undefined && { unitBytes: flags.unit }),
-    writers: writersOf(flags.writers, flags.writerRate),
+    writers: writersOf(flags.writers, flags.writerRate, flags.writerCalls),
     vcpus: flags.vcpus,
     ...(flags.handlers !== undefined && { handlers: flags.handlers }),
     uffds: flags.uffds,

@@ -5,7 +5,7 @@ import { createDiscard } from '../memory/discard.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import type { Trap } from '../memory/trap.js';
 import { openSource, type SourceSpec } from '../source/open-source.js';
-import { changeAddressSpace } from './address-space-writer.js';
+import { changeAddressSpace, protectAndUnprotect } from './address-space-writer.js';
 import {
   type ChoreEnd,
   type ChoreSpec,
@@ -39,7 +39,8 @@ function prepare(): () => ChoreEnd {
   const { chore, memory, trap } = data;
   const control = new WorkerControl(data.control);
   if (chore.kind === 'writer') {
-    return () => changeAddressSpace(control, new Pace(control, chore.perSecond));
+    const write = chore.calls === 'mprotect' ? protectAndUnprotect : changeAddressSpace;
+    return () => write(control, new Pace(control, chore.perSecond));
   }
   const counters = counterRow(data.counters, data.row);
   const resolver = createResolver({

@@ -5,6 +5,7 @@ import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { MISSING, PageStates } from '../memory/page-states.js';
 import { HUGE_PAGE_BYTES } from '../memory/sizes.js';
 import type { Trap } from '../memory/trap.js';
+import type { WriterCalls } from './address-space-writer.js';
 import { INSTALLED, type Outcome } from './outcome.js';
 import { Pace } from './pace.js';
 import type { WorkerControl } from './worker-control.js';
@@ -23,7 +24,7 @@ export type ChoreSpec =
   /** Makes huge pages of blocks once they are complete. */
   | { readonly kind: 'collapse' }
   /** Changes the address space elsewhere, so often a second. */
-  | { readonly kind: 'writer'; readonly perSecond: number };
+  | { readonly kind: 'writer'; readonly perSecond: number; readonly calls: WriterCalls };
 
 export interface ChoreEnd {
   /** `done`: there was nothing more to do. */

@@ -13,9 +13,11 @@ export function choresOf({ config, workload }: Machine): ChoreSpec[] {
   if (config.collapse === 'complete') {
     specs.push({ kind: 'collapse' });
   }
-  const { threads, perSecond } = config.writers ?? { threads: 0, perSecond: 0 };
-  for (let writer = 0; writer < threads; writer++) {
-    specs.push({ kind: 'writer', perSecond });
+  if (config.writers !== null) {
+    const { threads, perSecond, calls } = config.writers;
+    specs.push(
+      ...Array.from({ length: threads }, () => ({ kind: 'writer', perSecond, calls }) as const),
+    );
   }
   return specs;
 }

@@ -1,3 +1,4 @@
+import { WRITER_CALLS, type WriterCalls } from '../fault/address-space-writer.js';
 import { UsageError } from '../ffi/errors.js';
 
 /** Threads that change the address space elsewhere while the guest runs. */
@@ -6,6 +7,7 @@ export interface Writers {
   readonly threads: number;
   /** mmap, munmap, mprotect and MADV_DONTNEED that each of them makes, one after another. */
   readonly perSecond: number;
+  readonly calls: WriterCalls;
 }
 
 export const MAX_WRITERS = 64;
@@ -22,7 +24,7 @@ export function checkWriters(writers: Writers | null): Writers | null {
   if (writers === null || writers.threads === 0) {
     return null;
   }
-  const { threads, perSecond } = writers;
+  const { threads, perSecond, calls } = writers;
   if (!Number.isInteger(threads) || threads < 1 || threads > MAX_WRITERS) {
     throw new UsageError(`--writers ${threads} is not a whole number from 0 to ${MAX_WRITERS}`);
   }
@@ -31,18 +33,25 @@ export function checkWriters(writers: Writers | null): Writers | null {
       `--writer-rate ${perSecond} is not above 0 and up to ${MOST_WRITES_PER_SECOND} a second`,
     );
   }
-  return { threads, perSecond };
+  if (!WRITER_CALLS.includes(calls)) {
+    throw new UsageError(`--writer-calls ${calls} is none of ${WRITER_CALLS.join(', ')}`);
+  }
+  return { threads, perSecond, calls };
 }
 
 /**
- * Those of `--writers` and `--writer-rate`.
+ * Those of `--writers`, `--writer-rate` and `--writer-calls`.
  *
  * @param perSecond the default where it was not given
  * @throws UsageError for a rate of no writers
  */
-export function writersOf(threads: number, perSecond: number | undefined): Writers | null {
+export function writersOf(
+  threads: number,
+  perSecond: number | undefined,
+  calls: WriterCalls = 'mixed',
+): Writers | null {
   if (threads > 0) {
-    return { threads, perSecond: perSecond ?? DEFAULT_WRITES_PER_SECOND };
+    return { threads, perSecond: perSecond ?? DEFAULT_WRITES_PER_SECOND, calls };
   }
   if (perSecond !== undefined) {
     throw new UsageError('--writer-rate says nothing without writers', 'Add --writers 2.');

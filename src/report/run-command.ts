@@ -48,6 +48,7 @@ function commandLine(settings: Settings): string {
     ['--delay-microseconds', settings.delayMicroseconds || null],
     ['--writers', writers?.threads],
     ['--writer-rate', writers?.perSecond],
+    ['--writer-calls', writers?.calls !== 'mixed' && writers?.calls],
     ['--poison', poison?.map((gpa) => `0x${gpa.toString(16)}`).join(',')],
     ['--on-memory-error', settings.onMemoryError],
     ...(failSource ?? []).map((fault) => ['--fail-source', fault] as const),

@@ -38,7 +38,7 @@ t.test('the command of a run asks for that run', async (t) => {
     collapse: 'complete',
     prefetch: { bytesPerSecond: null },
     network: { bitsPerSecond: 1e9, latencyMicroseconds: 12.5 },
-    writers: { threads: 2, perSecond: 500 },
+    writers: { threads: 2, perSecond: 500, calls: 'mixed' },
     poison: [0x300000],
     onMemoryError: 'inject',
     failSource: ['every=100', 'page=0x200000:2'],

@@ -22,7 +22,7 @@ for (const delivery of ['kernel', 'handler', 'exit'] satisfies DeliveryName[]) {
     const { outcome, pages, locks, notMeasured, background, perFault, faults } = await runGuest({
       ...options,
       delivery,
-      writers: { threads: 2, perSecond: 5000 },
+      writers: { threads: 2, perSecond: 5000, calls: 'mixed' },
       traceLocks: true,
     });
     t.match({ outcome, pages }, { outcome: 'completed', pages: { verified: PAGES } });
@@ -70,7 +70,7 @@ t.test('of a traced thread that dies nothing stays', { skip }, async (t) => {
     memoryBytes: 256 * 2 ** 20,
     params: {},
     delivery: 'exit',
-    writers: { threads: 1, perSecond: 100 },
+    writers: { threads: 1, perSecond: 100, calls: 'mixed' },
     traceLocks: true,
     onProgress: ({ faults }) => {
       if (faults > 0) {
@@ -97,7 +97,7 @@ t.test('run --writers says what they did', { skip: kvmSkip() }, async (t) => {
   t.equal(status, 0);
   t.match(JSON.parse(stdout), {
     outcome: 'completed',
-    config: { writers: { threads: 2, perSecond: 500 } },
+    config: { writers: { threads: 2, perSecond: 500, calls: 'mixed' } },
     background: [
       { chore: 'writer', end: 'stopped' },
       { chore: 'writer', end: 'stopped' },
