@@ -160,9 +160,20 @@ export function askedDelivery(
   return { delivery: exitDelivery(exitBy), why: 'asked for' };
 }
 
+/** Why this host does not tell of missing pages so, or null. */
+export function whyNoExit(exitBy: ExitBy, backing: BackingTraits): string | null {
+  if (exitBy !== 'trap-marker') {
+    return offeredMemslotExits().includes(exitBy)
+      ? null
+      : 'its memslot flag is no part of this KVM; make lab builds and boots a kernel that has it';
+  }
+  const wanted = markerFeatures(backing);
+  return (Userfaultfd.offered() & wanted) === wanted
+    ? null
+    : 'this kernel has no UFFDIO_POISON (Linux 6.6)';
+}
+
 /** All that this host has, best first. */
 function exitsBy(backing: BackingTraits): ExitBy[] {
-  const wanted = markerFeatures(backing);
-  const marks = (Userfaultfd.offered() & wanted) === wanted;
-  return [...offeredMemslotExits(), ...(marks ? (['trap-marker'] as const) : [])];
+  return EXITS_BY.filter((exitBy) => whyNoExit(exitBy, backing) === null);
 }

@@ -4,6 +4,7 @@ import { isDisturbed } from '../../measure/other-load.js';
 import type { BenchResult } from '../bench-result.js';
 import type { ContentionSummary } from '../contention-result.js';
 import type { DeliveryRow, LabelledRun } from '../deliveries-result.js';
+import type { ExitRun, ExitsSummary } from '../exits-result.js';
 import type { FaultsSummary } from '../faults-result.js';
 import type { MicroFigure } from '../micro-result.js';
 import type { OverheadRow, Pair } from '../overhead-result.js';
@@ -14,6 +15,7 @@ import type { UnitRun, UnitsSummary } from '../units-result.js';
 import { verifiedText } from '../verified-pages.js';
 import { contentionSection } from './contention-section.js';
 import { deliveriesSection } from './deliveries-section.js';
+import { exitsSection } from './exits-section.js';
 import { faultsSection } from './faults-section.js';
 import { hostTable } from './host-table.js';
 import { html, type Markup, trusted } from './markup.js';
@@ -35,6 +37,7 @@ const SECTIONS = new Map<string, (result: BenchResult) => Section>([
     'deliveries',
     (result) => deliveriesSection(result as BenchResult<LabelledRun, readonly DeliveryRow[]>),
   ],
+  ['exits', (result) => exitsSection(result as BenchResult<ExitRun, ExitsSummary>)],
   ['overhead', (result) => overheadSection(result as BenchResult<Pair, readonly OverheadRow[]>)],
   ['micro', (result) => microSection(result as BenchResult<MicroFigure, readonly MicroFigure[]>)],
   ['units', (result) => unitsSection(result as BenchResult<UnitRun, UnitsSummary>)],
