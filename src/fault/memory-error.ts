@@ -5,6 +5,7 @@
  * - `allocate`: no memory could be had for them
  * - `map`: UFFDIO_CONTINUE or UFFDIO_COPY failed
  * - `populate`: mapped before, and MADV_POPULATE_WRITE could not bring it back (EHWPOISON, EFAULT, …)
+ * - `protected`: mapped before, and somebody has write-protected it since, which nobody here does
  * - `repeated`: mapped before and missing again, under the strategy `no-uffd-wait`
  * - `asked`: it was to fail (`--poison`)
  */
@@ -15,6 +16,7 @@ export const MEMORY_ERROR_CAUSES = [
   'populate',
   'repeated',
   'asked',
+  'protected',
 ] as const;
 
 export type MemoryErrorCause = (typeof MEMORY_ERROR_CAUSES)[number];

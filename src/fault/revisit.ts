@@ -4,6 +4,7 @@ import { SYSCALLS } from '../measure/counters.js';
 import { MemoryChanges } from '../memory/changes.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { MAPPED, PageStates, POISONED, poisonedBecause } from '../memory/page-states.js';
+import { isWriteProtected } from '../memory/protected-pages.js';
 import { MADV_POPULATE_WRITE } from '../uapi/mman.js';
 import { causeOf, encodeReason, errnoOf, type MemoryFailure } from './memory-error.js';
 import { MEMORY_ERROR, type Outcome, POPULATED, PRESENT, RETRIED } from './outcome.js';
@@ -25,6 +26,8 @@ export type Strategy = 'no-slow-gup' | 'no-uffd-wait';
 export interface RevisitOptions {
   readonly memory: GuestMemoryLayout;
   readonly strategy: Strategy;
+  /** Whether a touch of guest memory may sleep: where its userfaultfd has no UFFD_FEATURE_SIGBUS. */
+  readonly sleepers: boolean;
   /** The thread's counter row. */
   readonly counters: Float64Array;
   /** For those who fell asleep on a unit while it was claimed here. */
@@ -45,7 +48,13 @@ export interface Revisit {
   readonly failure: MemoryFailure;
 }
 
-export function createRevisit({ memory, strategy, counters, wake }: RevisitOptions): Revisit {
+export function createRevisit({
+  memory,
+  strategy,
+  sleepers,
+  counters,
+  wake,
+}: RevisitOptions): Revisit {
   const { guestAddress, unitBytes } = memory;
   const states = new PageStates(memory.states);
   const changes = new MemoryChanges(memory.changes);
@@ -95,8 +104,12 @@ export function createRevisit({ memory, strategy, counters, wake }: RevisitOptio
     if (strategy === 'no-uffd-wait') {
       return poison(unit, encodeReason('repeated', 0));
     }
+    const address = guestAddress + unit * unitBytes;
+    if (sleepers && isWriteProtected(address, unitBytes)) {
+      return poison(unit, encodeReason('protected', 0)); // MADV_POPULATE_WRITE would sleep on it
+    }
     counters[SYSCALLS]! += 1;
-    const failed = madvise(guestAddress + unit * unitBytes, unitBytes, MADV_POPULATE_WRITE);
+    const failed = madvise(address, unitBytes, MADV_POPULATE_WRITE);
     const error = failed === 0 ? 0 : errno();
     if (error !== 0 && error !== EINTR && error !== EAGAIN) {
       return poison(unit, encodeReason('populate', error));

@@ -24,6 +24,7 @@ const CAUSES: Readonly<Record<MemoryErrorCause, string>> = {
   populate: 'MADV_POPULATE_WRITE could not bring it back',
   repeated: 'it was continued and is missing again, which no-uffd-wait takes for a memory error',
   asked: 'it was to fail (--poison)',
+  protected: 'somebody has write-protected it by userfaultfd',
 };
 
 /** Why memory could not be filled beforehand; null if it was. */

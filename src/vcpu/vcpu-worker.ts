@@ -78,7 +78,7 @@ function prepare(): () => VcpuWorkerEnd {
   const wake = createWake(memory, sleepers ? data.trap.uffds : null, counters);
   const resolver =
     trap === null
-      ? createBystander({ memory, strategy, counters, wake })
+      ? createBystander({ memory, strategy, sleepers, counters, wake })
       : createResolver({
           memory,
           source: openSource(data.source),

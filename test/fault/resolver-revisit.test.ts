@@ -99,6 +99,7 @@ t.test('a unit that is poisoned no more is asked for again', options, async (t) 
   using trap = new TrappedMemory('exit');
   const { explain } = createRevisit({
     memory: trap.memory.layout,
+    sleepers: false,
     strategy: 'no-slow-gup',
     counters: trap.counters,
     wake: () => undefined,

@@ -157,7 +157,7 @@ export class GuestBed {
       memory,
       resolver:
         trap === null
-          ? createBystander({ memory, strategy, counters, wake })
+          ? createBystander({ memory, sleepers: false, strategy, counters, wake })
           : createResolver({
               memory,
               source: openSource(config.source),

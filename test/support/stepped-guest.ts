@@ -161,7 +161,7 @@ export class SteppedGuest {
         strategy: machine.config.strategy,
         around: trap === null ? 0 : machine.config.around,
         caller: 'vcpu',
-        sleepers: false,
+        sleepers: trap !== null && !trap.marked,
         counters,
         timing: UNTIMED,
         ...options,

@@ -1,0 +1,216 @@
+/**
+ * What the loop does after true exits: pages that fast GUP does not find although they were brought
+ * in. The same states as in test/kernel-states, where trap markers stand in for such a KVM.
+ */
+import { constants } from 'node:os';
+import t from 'tap';
+import { errno, madvise, poll } from '../../src/ffi/libc.js';
+import { ScratchPage } from '../../src/ffi/scratch.js';
+import type { MemslotExit } from '../../src/kvm/memory-exits.js';
+import { STRATEGIES } from '../../src/machine/machine-config.js';
+import { runGuest } from '../../src/machine/run-guest.js';
+import { BACKINGS } from '../../src/memory/backing.js';
+import { MAPPED } from '../../src/memory/page-states.js';
+import { POLLIN, pollfd } from '../../src/uapi/fcntl.js';
+import {
+  MADV_DONTNEED,
+  MADV_HWPOISON,
+  MADV_PAGEOUT,
+  MADV_POPULATE_WRITE,
+} from '../../src/uapi/mman.js';
+import { UffdCalls } from '../../src/uffd/userfaultfd.js';
+import { memslotExitSkip } from '../support/memslot-exits.js';
+import { scan } from '../support/page-scan.js';
+import { FIRST_PAGE, GuestCode, SteppedGuest } from '../support/stepped-guest.js';
+import { swapSkip, vmstat, withSwap } from '../support/swap.js';
+import { SyscallThread } from '../support/syscall-thread.js';
+import { TrappedMemory } from '../support/trapped-memory.js';
+import { until } from '../support/until.js';
+
+const PAGE = 4096;
+const EHWPOISON = 133; // absent from node:os
+const { EIO } = constants.errno;
+const TOUCHED = FIRST_PAGE + 3;
+const SWAP_BYTES = 64 * 2 ** 20;
+const EXITS = ['missing', 'userfault'] satisfies MemslotExit[];
+
+t.setTimeout(300_000);
+
+function isReadable(fd: number): boolean {
+  const page = new ScratchPage();
+  page.s32[0] = fd;
+  page.u16[pollfd.offset.events >> 1] = POLLIN;
+  return poll(page.address, 1, 0) === 1;
+}
+
+const twice = (): GuestCode =>
+  new GuestCode()
+    .write(TOUCHED * PAGE + 8, 0x600d)
+    .step()
+    .read(TOUCHED * PAGE)
+    .read(TOUCHED * PAGE + 8)
+    .exit();
+
+for (const exitBy of EXITS) {
+  const skip = memslotExitSkip(exitBy);
+
+  for (const strategy of STRATEGIES) {
+    t.test(
+      `${exitBy}, ${strategy}: a page that was swapped out`,
+      {
+        skip: skip || swapSkip(),
+      },
+      async (t) => {
+        await withSwap(SWAP_BYTES, () => {
+          const guest = new SteppedGuest(t, twice(), {
+            backing: 'anon-private',
+            delivery: 'exit',
+            exitBy,
+            strategy,
+          });
+          const address = guest.address(TOUCHED);
+          const { end, seen } = guest.run([
+            () => {
+              const out = vmstat('pswpout');
+              t.equal(madvise(address, PAGE, MADV_PAGEOUT), 0, `errno ${errno()}`);
+              t.ok(vmstat('pswpout') > out, 'it went to swap');
+              t.match(scan(address), /^SWAPPED/);
+            },
+          ]);
+          if (exitBy === 'missing' && strategy === 'no-uffd-wait') {
+            // Its kernel would have swapped it in itself: the strategy is not for this exit.
+            t.match(end, { reason: 'memory-error', failure: { cause: 'repeated' } });
+            return;
+          }
+          t.strictSame(end, { reason: 'exited', code: 0 });
+          t.strictSame(seen, [guest.word(TOUCHED), 0x600d], 'what the guest wrote is there');
+          t.match(
+            guest.counts,
+            exitBy === 'missing'
+              ? { faults: 3, installed: 1, present: 1, populated: 1, memoryFaultExits: 3 }
+              : { faults: 1, installed: 1, populated: 0, memoryFaultExits: 1 },
+          );
+        });
+      },
+    );
+  }
+
+  for (const backing of ['anon-private', 'shmem'] as const) {
+    t.test(`${exitBy}, ${backing}: memory that has failed (MADV_HWPOISON)`, { skip }, async (t) => {
+      const guest = new SteppedGuest(t, twice(), { backing, delivery: 'exit', exitBy });
+      const address = guest.address(TOUCHED);
+      const { end, seen } = guest.run([
+        () => {
+          t.equal(madvise(address, PAGE, MADV_HWPOISON), 0, `errno ${errno()}`);
+        },
+      ]);
+      t.match(end, {
+        reason: 'memory-error',
+        failure: { unit: TOUCHED, cause: 'populate', errno: EHWPOISON },
+        emulated: false,
+      });
+      t.strictSame(seen, [], 'nothing was read');
+    });
+  }
+
+  t.test(
+    `${exitBy}: a write to a page that somebody has write-protected does not sleep`,
+    {
+      skip,
+    },
+    async (t) => {
+      const code = new GuestCode()
+        .read(TOUCHED * PAGE)
+        .step()
+        .write(TOUCHED * PAGE, 0xbad)
+        .exit();
+      const guest = new SteppedGuest(t, code, { delivery: 'exit', exitBy });
+      const { end } = guest.run([
+        () => guest.machine.uffds[0]!.writeProtect(guest.address(TOUCHED), PAGE),
+      ]);
+      t.match(end, { reason: 'memory-error', failure: { unit: TOUCHED, cause: 'protected' } });
+    },
+  );
+
+  t.test(`${exitBy}: four vCPUs race for every page`, { skip, timeout: 120_000 }, async (t) => {
+    const result = await runGuest({
+      image: 'touch',
+      memoryBytes: 16 * 2 ** 20,
+      vcpus: 4,
+      delivery: 'exit',
+      exitBy,
+      params: { share: 'overlap', write: '50', pages: '2048' },
+    });
+    t.match(result, {
+      outcome: 'completed',
+      delivery: { reportedBy: 'memory-fault', exitBy },
+      pages: { touched: 2048, verified: 2048, mismatched: 0 },
+    });
+    t.equal(result.perHandler.length, 1, 'one thread for what KVM touches itself');
+    t.equal(result.perHandler[0]!.faults, 0, 'which was not needed');
+  });
+
+  t.test(
+    `${exitBy}: memory errors reach the guest as machine checks`,
+    {
+      skip,
+      timeout: 120_000,
+    },
+    async (t) => {
+      const result = await runGuest({
+        image: 'mce',
+        delivery: 'exit',
+        exitBy,
+        onMemoryError: 'inject',
+        poison: [0x300000],
+      });
+      t.match(result, { outcome: 'completed', memoryErrors: { count: 1 } });
+      t.ok(result.memoryErrors.records.every(({ injected }) => injected));
+    },
+  );
+}
+
+t.test(
+  'shmem: UFFDIO_CONTINUE of a page that has failed says EIO, not EEXIST',
+  {
+    skip: memslotExitSkip('missing'),
+  },
+  async (t) => {
+    using trap = new TrappedMemory('handler', 16, PAGE, BACKINGS.shmem);
+    t.equal(trap.resolver({ caller: 'prefetch', sleepers: true }).resolve(2), 0);
+    t.equal(trap.memory.states.stateOf(2), MAPPED);
+    const address = trap.guestAddress(2);
+    t.equal(madvise(address, PAGE, MADV_HWPOISON), 0, `errno ${errno()}`);
+    t.equal(madvise(address, PAGE, MADV_DONTNEED), 0);
+    const uffd = new UffdCalls(trap.uffd.fd);
+    const failed = t.throws(() => uffd.continueRange(address, PAGE, PAGE));
+    t.match(failed, { errno: EIO });
+  },
+);
+
+t.test(
+  'MADV_POPULATE_WRITE before UFFDIO_CONTINUE sleeps, as the mail warns',
+  {
+    skip: memslotExitSkip('missing'),
+  },
+  async (t) => {
+    const trap = new TrappedMemory('handler', 16, PAGE, BACKINGS.shmem);
+    const thread = new SyscallThread();
+    t.teardown(async () => {
+      await thread.end();
+      trap.close();
+    });
+    let ended = false;
+    const call = thread
+      .call('madvise', trap.guestAddress(2), PAGE, MADV_POPULATE_WRITE)
+      .then((answer) => {
+        ended = true;
+        return answer;
+      });
+    const resolver = trap.resolver({ caller: 'prefetch', sleepers: true });
+    await until('it has told the userfaultfd', () => isReadable(trap.uffd.fd));
+    t.notOk(ended, 'and sleeps');
+    t.equal(resolver.resolve(2), 0);
+    t.match(await call, { result: 0 });
+  },
+);

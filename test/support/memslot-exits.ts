@@ -1,0 +1,10 @@
+import { type MemslotExit, offeredMemslotExits } from '../../src/kvm/memory-exits.js';
+import { kvmSkip } from './host.js';
+
+/** Why this KVM does not leave the guest so, or false. */
+export function memslotExitSkip(exit: MemslotExit): string | false {
+  return (
+    kvmSkip() ||
+    (offeredMemslotExits().includes(exit) ? false : `needs a KVM with exit on ${exit}: make lab`)
+  );
+}
