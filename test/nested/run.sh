@@ -12,6 +12,7 @@
 # NESTED_KERNEL=6.12   the kernel package
 # NESTED_SECONDS=280   how long the machines may take
 # NESTED_FILES=...     more files, which go to the root of the disk
+# NESTED_MAPS=...      a folder for the source maps of what runs in there
 # NESTED_MEMORY=1G, NESTED_CPUS=1   of each machine
 #
 # For tests that boot Linux, /guest-kernels/vmlinuz (the kernel that the machine itself runs) and
@@ -30,6 +31,8 @@ lack() {
   exit 3
 }
 
+# A function, so that bash has read all of it before it begins.
+main() {
 [ $# -ge 2 ] && [ $(($# % 2)) = 0 ] || { echo "usage: $0 COMMANDS RESULTS [COMMANDS RESULTS]..." >&2; exit 2; }
 
 work=$(mktemp -d)
@@ -163,6 +166,9 @@ echo '{ "name": "tap", "type": "module", "exports": "./tap.js" }' >"$tap/package
   --banner:js='import { createRequire as requireFrom } from "node:module"; const require = requireFrom(import.meta.url);' \
   --outfile="$tap/tap.js" --log-level=error
 echo 'module.exports = () => "";' >"$jsx/index.js" # for differences of JSX, of which there are none
+# shellcheck disable=SC2046
+node "$project/dist/test/nested/bundle.js" "$disk/faultline" "${NESTED_MAPS:-$work/maps}" dist/src/cli/main.js \
+  $(cat "$@" 2>/dev/null | grep -ao 'dist/test/[^ ]*\.js' | sort -u)
 
 # A Linux to boot inside, and an initramfs for it.
 cp "$vmlinuz" "$disk/guest-kernels/vmlinuz"
@@ -203,7 +209,7 @@ while [ $# -gt 0 ]; do
     -drive "file=$work/commands-$count,format=raw,if=none,id=commands,readonly=on" \
     -device virtio-blk-pci,drive=commands \
     -device virtio-serial-pci -chardev "file,id=results,path=$results" -device virtserialport,chardev=results \
-    -serial "file:$work/console-$count" </dev/null 2>"$work/qemu-$count" &
+    -serial "file:$work/console-$count" ${NESTED_QEMU:-} </dev/null 2>"$work/qemu-$count" &
   machines+=($!)
 done
 
@@ -226,3 +232,6 @@ for ((machine = 0; machine < count; machine++)); do
 done
 machines=()
 [ -z "$failed" ]
+}
+
+main "$@"

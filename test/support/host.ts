@@ -19,6 +19,11 @@ export function shadowSkip(): string | false {
   return describeHost().paging === 'shadow' ? false : 'needs a KVM with shadow paging';
 }
 
+/** Why KVM here does not leave guest page tables to the CPU (EPT, NPT); or false. */
+export function hardwareSkip(): string | false {
+  return describeHost().paging === 'hardware' ? false : 'needs a KVM with hardware paging';
+}
+
 /** Why this is not root, or false. */
 export function rootSkip(): string | false {
   return process.geteuid?.() === 0 ? false : 'needs root';
