@@ -89,7 +89,7 @@ export class Crew {
     this.histograms = allocateHistograms(threads);
     this.pages = machine.vcpus.map(({ runPage }) => new RunPage(runPage.address, runPage.bytes));
     this.source = new SharedSource({
-      contents: config.source,
+      contents: machine.contents,
       network: config.network,
       delayMicroseconds: config.delayMicroseconds,
       faults: config.failSource,

@@ -3,6 +3,7 @@ import { counterRow, FAULTS } from '../measure/counters.js';
 import { describeHost } from '../measure/host.js';
 import { OtherLoad } from '../measure/other-load.js';
 import { perfEvents } from '../measure/perf-counters.js';
+import { MAPPED } from '../memory/page-states.js';
 import { nameOfFault } from '../source/faulty-source.js';
 import { nameOfSource, openSource } from '../source/open-source.js';
 import type { Judgement } from './bundled-guests.js';
@@ -44,6 +45,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   const unfilled = machine.delivery.prefilled
     ? await fillMissing(machine.memory, machine.installer, cut.goOn)
     : null;
+  const resident = machine.memory.states.count(MAPPED) * (config.unitBytes / 4096);
   const account = new MemoryAccount(machine);
   const events = perfEvents(config.countKernelEvents, {
     locks: config.traceLocks,
@@ -113,6 +115,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     },
     pages: {
       bytesPerPage: 4096,
+      resident,
       touched,
       verified: verified?.touchedAndRight ?? null,
       mismatched: verified?.mismatched ?? null,

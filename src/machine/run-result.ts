@@ -156,6 +156,12 @@ export interface RunResult {
   };
   readonly pages: {
     readonly bytesPerPage: 4096;
+    /**
+     * Pages that were there before the guest's first instruction: the image and its tables, unless
+     * they are brought in as all else (`--load`); under delivery `kernel` all of them. Absent from
+     * results of older versions.
+     */
+    readonly resident?: number;
     /** Distinct pages the guest touched, by its own count; null for an image that reports none. */
     readonly touched: number | null;
     /**
