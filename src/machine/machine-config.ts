@@ -113,6 +113,11 @@ export interface RunOptions {
    * guest that writes much waits while promises returned here are not fulfilled; the run's end does not.
    */
   readonly onConsole?: (text: string, vcpu: number) => void | Promise<void>;
+  /**
+   * What is typed at the guest's serial port, for a guest that has one to read from (a Linux kernel).
+   * It is asked for more only once the guest has taken what there was; its end is nothing to the guest.
+   */
+  readonly input?: AsyncIterable<Uint8Array>;
   /** Called about ten times a second. */
   readonly onProgress?: (progress: Progress) => void;
 }

@@ -16,6 +16,7 @@ import { MemoryAccount } from './memory-account.js';
 import { RunCut } from './run-cut.js';
 import type { RunError, RunOutcome, RunResult } from './run-result.js';
 import { reportedBy, summarize } from './summarize.js';
+import { Typing } from './typing.js';
 import { type Verification, verifyMemory } from './verify.js';
 
 const PROGRESS_MILLISECONDS = 100;
@@ -58,10 +59,20 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   const seconds = (): number => (performance.now() - started) / 1000;
   const pages = machine.workload.pagesTouched;
   if (unfilled === null) {
-    await runCrew(crew, cut, others, () =>
-      callbacks.call(() =>
-        options.onProgress?.({ faults: sumFaults(crew), pages, seconds: seconds() }),
-      ),
+    const { pc } = machine;
+    using typing =
+      pc === null || options.input === undefined
+        ? null
+        : new Typing(options.input, pc, (error) => callbacks.fail(error));
+    await runCrew(
+      crew,
+      cut,
+      others,
+      () => typing?.begin(),
+      () =>
+        callbacks.call(() =>
+          options.onProgress?.({ faults: sumFaults(crew), pages, seconds: seconds() }),
+        ),
     );
   }
   if (callbacks.thrown !== null) {
@@ -138,6 +149,7 @@ async function runCrew(
   crew: Crew,
   cut: RunCut,
   others: OtherLoad,
+  onStart: () => void,
   onProgress: () => void,
 ): Promise<void> {
   const ticker = setInterval(onProgress, PROGRESS_MILLISECONDS);
@@ -148,6 +160,7 @@ async function runCrew(
     await crew.ready(isCut);
     if (!isCut() && crew.failure === null) {
       crew.control.start();
+      onStart();
       await crew.finished(isCut);
       others.end();
     }
@@ -184,7 +197,7 @@ class Callbacks {
     }
   }
 
-  private fail(error: unknown): void {
+  fail(error: unknown): void {
     this.thrown ??= { error };
     this.end.abort();
   }
