@@ -4,6 +4,7 @@ import { BUNDLED_GUESTS } from '../machine/bundled-guests.js';
 import { DELIVERIES, DELIVERY_NAMES, type DeliveryName } from '../machine/delivery.js';
 import {
   DEFAULT_SOURCE_RETRIES,
+  LOAD_POLICIES,
   MEMORY_ERROR_POLICIES,
   type RunOptions,
   STRATEGIES,
@@ -56,6 +57,7 @@ export interface RunFlags {
   readonly onMemoryError: NonNullable<RunOptions['onMemoryError']>;
   readonly failSource?: NonNullable<RunOptions['failSource']>;
   readonly sourceRetries: number;
+  readonly load: NonNullable<RunOptions['load']>;
   readonly cmdline?: string;
   readonly initrd?: string;
   readonly pin?: NonNullable<RunOptions['pin']>;
@@ -204,6 +206,14 @@ export function runCommand(): Command {
         .argParser(parseWhole)
         .default(DEFAULT_SOURCE_RETRIES),
     )
+    .addOption(
+      new Option(
+        '--load <HOW>',
+        'the image and its tables: resident before the guest starts, or brought in on demand as all other pages; auto: on demand where the hardware walks page tables, but for guests whose own faults are measured',
+      )
+        .choices(LOAD_POLICIES)
+        .default('auto'),
+    )
     .option('--cmdline <TEXT>', 'of a Linux kernel')
     .option('--initrd <FILE>', 'its initial RAM disk')
     .addOption(
@@ -267,6 +277,7 @@ export function optionsOf(image: string, flags: RunFlags): RunOptions {
     onMemoryError: flags.onMemoryError,
     failSource: flags.failSource ?? [],
     sourceRetries: flags.sourceRetries,
+    load: flags.load,
     ...(flags.cmdline !== undefined && { commandLine: flags.cmdline }),
     ...(flags.initrd !== undefined && { initrd: flags.initrd }),
     ...(flags.pin !== undefined && { pin: flags.pin }),
