@@ -255,7 +255,8 @@ export class Machine implements Disposable {
     if (image.kernel !== null) {
       const acpi = buildAcpiTables(config.vcpus);
       const initrd = config.initrd === null ? null : readImage(config.initrd, '--initrd');
-      const { memoryBytes, commandLine } = config;
+      const { memoryBytes } = config;
+      const commandLine = withConsole(config.commandLine);
       const rootPointer = acpi.address;
       segments.push(
         acpi,
@@ -345,6 +346,11 @@ export class Machine implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** A kernel that is not told of one writes to a screen, and there is none. */
+function withConsole(commandLine: string): string {
+  return /(^|\s)console=/.test(commandLine) ? commandLine : `console=ttyS0 ${commandLine}`.trim();
 }
 
 /** Another process may truncate a file of --backing at any time, also while it is being set up. */
