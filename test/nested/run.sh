@@ -228,7 +228,7 @@ for ((machine = 0; machine < count; machine++)); do
     continue
   fi
   failed=1
-  tail -n 20 "${consoles[machine]}" >&2
+  tail -n 20 "${consoles[machine]}" >&2 2>/dev/null || true
 done
 machines=()
 [ -z "$failed" ]
