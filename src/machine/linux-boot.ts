@@ -17,6 +17,7 @@ import {
   COMMAND_LINE_ADDRESS,
   FIRMWARE_END,
   FIRMWARE_START,
+  PC_HOLE_START,
   START_INFO_ADDRESS,
 } from './guest-physical-map.js';
 import type { Image, ImageSegment, LinuxKernel } from './image.js';
@@ -38,6 +39,16 @@ interface MemoryRange {
   readonly address: number;
   readonly bytes: number;
   readonly type: number;
+}
+
+/** @throws UsageError for more memory than there is room for below the devices of a PC */
+export function checkPcMemory(memoryBytes: number): void {
+  if (memoryBytes > PC_HOLE_START) {
+    throw new UsageError(
+      `--memory ${formatSize(memoryBytes)} is more than a Linux guest can have here: its RAM is one piece from 0 on, and a PC's interrupt controllers lie above ${formatSize(PC_HOLE_START)}`,
+      `Ask for ${formatSize(PC_HOLE_START)} or less.`,
+    );
+  }
 }
 
 /**

@@ -8,13 +8,13 @@ import { createBystander, type Strategy } from '../fault/revisit.js';
 import { runWorker, type WorkerData } from '../fault/run-worker.js';
 import { createTrapReader } from '../fault/trap-marker.js';
 import { createWake } from '../fault/wake.js';
-import { type ConsoleMessage, WorkerControl } from '../fault/worker-control.js';
+import { type ConsoleMessage, type SerialMessage, WorkerControl } from '../fault/worker-control.js';
 import { ioctl } from '../ffi/libc.js';
 import { blockVcpuSignals } from '../ffi/thread.js';
 import { interruptLine } from '../kvm/interrupt-line.js';
 import type { MachineCheckVendor } from '../kvm/machine-check.js';
 import { RunPage } from '../kvm/run-page.js';
-import { counterRow } from '../measure/counters.js';
+import { counterRow, MESSAGES } from '../measure/counters.js';
 import { threadHistograms } from '../measure/histogram.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import type { Trap } from '../memory/trap.js';
@@ -23,15 +23,8 @@ import { KVM_RUN } from '../uapi/kvm.js';
 import { ConsoleFlow } from './console-flow.js';
 import { createGuestPorts } from './guest-ports.js';
 import { createMemoryErrors, type MemoryErrorRecord } from './memory-errors.js';
-import { COM1_INTERRUPT, createPcPorts } from './pc-ports.js';
+import { COM1_INTERRUPT, createPcPorts, type PcData } from './pc-ports.js';
 import { createRunLoop, type VcpuEnd } from './run-loop.js';
-
-/** What the threads of all vCPUs share of a PC's devices. */
-export interface PcData {
-  /** The VM's descriptor. */
-  readonly vm: number;
-  readonly uart: SharedArrayBuffer;
-}
 
 export interface VcpuWorkerData extends WorkerData {
   readonly vcpu: number;
@@ -66,6 +59,9 @@ export interface VcpuWorkerEnd {
 
 const data = workerData as VcpuWorkerData;
 
+const OUTPUT: SerialMessage = { type: 'serial', what: 'output' };
+const ROOM: SerialMessage = { type: 'serial', what: 'room' };
+
 function prepare(): () => VcpuWorkerEnd {
   const { memory, vcpu, strategy, around } = data;
   const trap = data.trap?.exits ? data.trap : null;
@@ -94,14 +90,22 @@ function prepare(): () => VcpuWorkerEnd {
   const page = new RunPage(data.runPageAddress, data.runPageBytes);
   const control = new WorkerControl(data.control);
   const flow = new ConsoleFlow(data.consoleFlow);
-  const write = (text: string): void => {
-    parentPort?.postMessage({ type: 'console', text } satisfies ConsoleMessage);
-    flow.sent(text.length, () => control.stopping);
+  const post = (message: ConsoleMessage | SerialMessage): void => {
+    counters[MESSAGES]! += 1;
+    parentPort?.postMessage(message);
   };
+  const stopping = (): boolean => control.stopping;
   const ports =
     data.pc === null
-      ? createGuestPorts(write)
-      : createPcPorts(write, interruptLine(data.pc.vm, COM1_INTERRUPT), data.pc.uart);
+      ? createGuestPorts((text) => {
+          post({ type: 'console', text });
+          flow.sent(text.length, stopping);
+        })
+      : createPcPorts(data.pc, {
+          setLine: interruptLine(data.pc.vm, COM1_INTERRUPT),
+          tell: (what) => post(what === 'output' ? OUTPUT : ROOM),
+          stopping,
+        });
   const run = createRunLoop({
     enter: () => ioctl(vcpu, KVM_RUN, 0),
     page,
