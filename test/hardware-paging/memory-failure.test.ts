@@ -118,7 +118,7 @@ async function runMce(t: Test, delivery: 'exit' | 'handler' | 'kernel', pages: r
           counters,
           timing: UNTIMED,
         })
-      : createBystander({ memory: layout, strategy, counters, wake }),
+      : createBystander({ sleepers: false, memory: layout, strategy, counters, wake }),
     ports,
     traps: createTrapReader(layout),
     control,

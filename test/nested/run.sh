@@ -10,6 +10,7 @@
 # machine of one CPU to itself; all of them run at the same time.
 #
 # NESTED_KERNEL=6.12   the kernel package
+# NESTED_VMLINUZ=...   a kernel that needs no modules, in place of a package
 # NESTED_SECONDS=280   how long the machines may take
 # NESTED_FILES=...     more files, which go to the root of the disk
 # NESTED_MAPS=...      a folder for the source maps of what runs in there
@@ -79,7 +80,7 @@ find_default() {
     awk -v v="linux-image-$version." '/Depends:/ && index($2, v) == 1 { print $2; exit }' || true
 }
 kernel=$cache/linux-$version
-if [ ! -d "$kernel" ]; then
+if [ -z "${NESTED_VMLINUZ:-}" ] && [ ! -d "$kernel" ]; then
   command -v apt-get >/dev/null && command -v dpkg >/dev/null || lack 'needs apt-get to download a Debian kernel'
   updated=
   package=$(find_package)
@@ -105,7 +106,7 @@ if [ ! -d "$kernel" ]; then
   rm -rf "$part"
 fi
 exec 9>&-
-vmlinuz=$(echo "$kernel"/boot/vmlinuz-*)
+vmlinuz=${NESTED_VMLINUZ:-$(echo "$kernel"/boot/vmlinuz-*)}
 
 # An initramfs of what is in a folder.
 pack() {
@@ -118,7 +119,8 @@ mkdir -p "$root/bin" "$root/modules"
 cp "$(command -v busybox)" "$root/bin/busybox"
 cp "$here/init" "$root/init"
 chmod +x "$root/init"
-for module in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk \
+: >"$root/modules/order"
+[ -n "${NESTED_VMLINUZ:-}" ] || for module in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk \
   virtio_console irqbypass ccp kvm kvm-amd hwpoison-inject; do
   found=$(find "$kernel" -name "$module.ko*" | head -1)
   [ -n "$found" ] || continue # built in
