@@ -34,6 +34,7 @@ import {
 import { RunProgress } from './progress.js';
 
 export interface RunFlags {
+  readonly firmware?: string;
   readonly memory: number;
   readonly backing: NonNullable<RunOptions['backing']>;
   readonly reserve: boolean;
@@ -72,6 +73,10 @@ export function runCommand(): Command {
   return new Command('run')
     .description('boots a guest on demand-paged memory and reports what its faults cost')
     .argument('[IMAGE]', 'a bundled guest (--list) or the path of a flat binary or ELF64 image')
+    .option(
+      '--firmware <FILE>',
+      "boots a PC's firmware instead of an IMAGE, from the reset vector; its debug port is the console",
+    )
     .addOption(
       new Option('--memory <SIZE>', 'guest RAM')
         .argParser(parseSize)
@@ -232,20 +237,33 @@ export function runCommand(): Command {
         process.stdout.write(listGuests());
         return;
       }
-      if (image === undefined) {
-        throw new UsageError(
-          'run needs an IMAGE',
-          'Name a bundled guest (faultline run --list) or a path.',
-        );
-      }
-      process.exitCode = await run(image, flags);
+      process.exitCode = await run(imageOf(image, flags.firmware), flags);
     });
+}
+
+/** What is booted: firmware is, and loads nothing else. */
+function imageOf(image: string | undefined, firmware: string | undefined): string {
+  if (image !== undefined && firmware !== undefined) {
+    throw new UsageError(
+      `--firmware takes the place of an IMAGE, and ${image} was given too`,
+      'Name one of them.',
+    );
+  }
+  const booted = firmware ?? image;
+  if (booted === undefined) {
+    throw new UsageError(
+      'run needs an IMAGE',
+      'Name a bundled guest (faultline run --list) or a path, or give it --firmware.',
+    );
+  }
+  return booted;
 }
 
 /** What the command line asks for. */
 export function optionsOf(image: string, flags: RunFlags): RunOptions {
   return {
     image,
+    firmware: flags.firmware !== undefined,
     memoryBytes: flags.memory,
     backing: flags.backing,
     reserve: flags.reserve,

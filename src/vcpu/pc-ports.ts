@@ -1,13 +1,13 @@
 import type { RunPage } from '../kvm/run-page.js';
+import { KVM_EXIT_IO_OUT } from '../uapi/kvm-run.js';
+import { REPORT_WORDS } from './guest-ports.js';
 import {
   PM_TIMER_HERTZ,
   PM_TIMER_PORT,
   PM1_CONTROL_PORT,
   PM1_EVENT_PORT,
   SLEEP_ENABLE,
-} from '../machine/acpi-tables.js';
-import { KVM_EXIT_IO_OUT } from '../uapi/kvm-run.js';
-import { REPORT_WORDS } from './guest-ports.js';
+} from './pc-port-numbers.js';
 import type { Ports } from './ports.js';
 import type { VcpuEnd } from './run-loop.js';
 import { type SetInterruptLine, Uart } from './uart.js';

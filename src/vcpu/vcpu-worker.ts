@@ -21,9 +21,11 @@ import type { Trap } from '../memory/trap.js';
 import { openRehearsalSource, openSource, type SourceSpec } from '../source/open-source.js';
 import { KVM_RUN } from '../uapi/kvm.js';
 import { ConsoleFlow } from './console-flow.js';
+import { createFirmwarePorts, type FirmwareData } from './firmware-ports.js';
 import { createGuestPorts } from './guest-ports.js';
 import { createMemoryErrors, type MemoryErrorRecord } from './memory-errors.js';
 import { COM1_INTERRUPT, createPcPorts } from './pc-ports.js';
+import type { Ports } from './ports.js';
 import { createRunLoop, type VcpuEnd } from './run-loop.js';
 
 /** What the threads of all vCPUs share of a PC's devices. */
@@ -31,6 +33,8 @@ export interface PcData {
   /** The VM's descriptor. */
   readonly vm: number;
   readonly uart: SharedArrayBuffer;
+  /** Null where the machine has none. */
+  readonly firmware: FirmwareData | null;
 }
 
 export interface VcpuWorkerData extends WorkerData {
@@ -98,10 +102,7 @@ function prepare(): () => VcpuWorkerEnd {
     parentPort?.postMessage({ type: 'console', text } satisfies ConsoleMessage);
     flow.sent(text.length, () => control.stopping);
   };
-  const ports =
-    data.pc === null
-      ? createGuestPorts(write)
-      : createPcPorts(write, interruptLine(data.pc.vm, COM1_INTERRUPT), data.pc.uart);
+  const ports = data.pc === null ? createGuestPorts(write) : portsOfPc(data.pc, write);
   const run = createRunLoop({
     enter: () => ioctl(vcpu, KVM_RUN, 0),
     page,
@@ -125,6 +126,11 @@ function prepare(): () => VcpuWorkerEnd {
     memoryErrors: memoryErrors.count(),
     memoryErrorRecords: memoryErrors.records,
   });
+}
+
+function portsOfPc(pc: PcData, write: (text: string) => void): Ports {
+  const ports = createPcPorts(write, interruptLine(pc.vm, COM1_INTERRUPT), pc.uart);
+  return pc.firmware === null ? ports : createFirmwarePorts(ports, write, pc.firmware);
 }
 
 runWorker(data, prepare);

@@ -7,6 +7,7 @@ const MIB = 2 ** 20;
 t.test('only the image is needed', async (t) => {
   t.match(completeConfig({ image: 'touch' }), {
     image: 'touch',
+    firmware: false,
     memoryBytes: 256 * MIB,
     backing: 'shmem',
     delivery: 'auto',
@@ -36,6 +37,7 @@ t.test('only the image is needed', async (t) => {
 t.test('what is given is kept', async (t) => {
   const given: RunOptions = {
     image: 'a.elf',
+    firmware: false,
     memoryBytes: 64 * MIB,
     backing: 'shmem',
     delivery: 'handler',
