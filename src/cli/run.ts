@@ -242,7 +242,7 @@ export function runCommand(): Command {
 }
 
 /** What is booted: firmware is, and loads nothing else. */
-function imageOf(image: string | undefined, firmware: string | undefined): string {
+export function imageOf(image: string | undefined, firmware: string | undefined): string {
   if (image !== undefined && firmware !== undefined) {
     throw new UsageError(
       `--firmware takes the place of an IMAGE, and ${image} was given too`,
