@@ -10,6 +10,7 @@ import { matrixCommand } from './matrix.js';
 import { probeCommand } from './probe.js';
 import { reportCommand } from './report.js';
 import { runCommand } from './run.js';
+import { restoreTerminal } from './typed-input.js';
 
 /** Does what the command line says, and ends the process. */
 export async function main(): Promise<void> {
@@ -17,6 +18,7 @@ export async function main(): Promise<void> {
     // A reader that goes away (| head) is no error of ours.
     if (error.code !== 'EPIPE') {
       process.stderr.write(`faultline: stdout cannot be written (${error.code})\n`);
+      restoreTerminal();
       _exit(STATUS.failed);
     }
   });

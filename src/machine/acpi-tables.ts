@@ -97,8 +97,9 @@ function fixedDescription(dsdtAddress: number): Uint8Array {
   view.setUint8(at(91), 4);
   view.setUint16(at(96), 0xffff, true); // no C2
   view.setUint16(at(98), 0xffff, true); // no C3
-  // Legacy devices and an i8042; no VGA, no MSI, no CMOS clock.
-  view.setUint16(at(109), 0x0001 | 0x0002 | 0x0004 | 0x0008 | 0x0020, true);
+  // Legacy devices; no i8042 but for its reset line (Linux would wait for its answers, for seconds),
+  // no VGA, no MSI, no CMOS clock.
+  view.setUint16(at(109), 0x0001 | 0x0004 | 0x0008 | 0x0020, true);
   // WBINVD works; fixed-feature buttons are none; the timer has 32 bits.
   view.setUint32(at(112), 0x0001 | 0x0010 | 0x0020 | 0x0100, true);
   view.setBigUint64(at(140), BigInt(dsdtAddress), true);

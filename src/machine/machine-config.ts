@@ -83,6 +83,8 @@ export interface RunOptions {
   readonly failSource?: readonly SourceFault[];
   /** How often a source that fails is asked again, after a pause that doubles. Default 3. */
   readonly sourceRetries?: number;
+  /** How the image comes into memory. Default `auto`. */
+  readonly load?: LoadPolicy;
   /** Of a Linux kernel. Default empty. */
   readonly commandLine?: string;
   /** Path of its initial RAM disk. */
@@ -114,6 +116,11 @@ export interface RunOptions {
    * guest that writes much waits while promises returned here are not fulfilled; the run's end does not.
    */
   readonly onConsole?: (text: string, vcpu: number) => void | Promise<void>;
+  /**
+   * What is typed at the guest's serial port, for a guest that has one to read from (a Linux kernel).
+   * It is asked for more only once the guest has taken what there was; its end is nothing to the guest.
+   */
+  readonly input?: AsyncIterable<Uint8Array>;
   /** Called about ten times a second. */
   readonly onProgress?: (progress: Progress) => void;
 }
@@ -150,6 +157,7 @@ export interface MachineConfig {
   readonly onMemoryError: MemoryErrorPolicy;
   readonly failSource: readonly SourceFault[];
   readonly sourceRetries: number;
+  readonly load: LoadPolicy;
   readonly commandLine: string;
   readonly initrd: string | null;
   readonly pin: Pin;
@@ -165,6 +173,15 @@ export interface MachineConfig {
  * by a machine check, `stop` ends the run with a report.
  */
 export type MemoryErrorPolicy = 'inject' | 'stop';
+
+/**
+ * How the image and the tables it runs on come into memory: `resident`, before the guest starts, or
+ * on `demand`, as all other pages. `auto`: on demand where the hardware walks page tables, but for the
+ * guests whose own faults are what is measured.
+ */
+export type LoadPolicy = 'auto' | 'resident' | 'demand';
+export const LOAD_POLICIES: readonly LoadPolicy[] = ['auto', 'resident', 'demand'];
+
 export const UFFD_SPLITS = ['one', 'per-vcpu'] as const;
 
 export const MEMORY_ERROR_POLICIES: readonly MemoryErrorPolicy[] = ['inject', 'stop'];
@@ -288,6 +305,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
     ),
     failSource,
     sourceRetries: checkRetries(options.sourceRetries ?? DEFAULT_SOURCE_RETRIES),
+    load: oneOf('--load', options.load ?? 'auto', LOAD_POLICIES),
     commandLine,
     initrd,
     pin,

@@ -51,6 +51,7 @@ function commandLine(settings: Settings): string {
     ['--on-memory-error', settings.onMemoryError],
     ...(failSource ?? []).map((fault) => ['--fail-source', fault] as const),
     ['--source-retries', settings.sourceRetries],
+    ['--load', settings.load !== 'auto' && settings.load],
     ['--cmdline', settings.commandLine],
     ['--initrd', settings.initrd],
     ['--pin', pin && pinText(pin)],

@@ -26,6 +26,13 @@ export interface FirmwareData {
   readonly cmosIndex: SharedArrayBuffer;
 }
 
+export function allocateFirmware({
+  memoryBytes,
+  vcpus,
+}: Pick<FirmwareData, 'memoryBytes' | 'vcpus'>): FirmwareData {
+  return { memoryBytes, vcpus, cmosIndex: new SharedArrayBuffer(4) };
+}
+
 /**
  * The ports that firmware has besides those of a PC: its debug port, and the CMOS memory, where it
  * looks how much RAM there is.

@@ -67,8 +67,13 @@ function portsOf({ pc }: Machine, write: (text: string) => void): Ports {
   if (pc === null) {
     return createGuestPorts(write);
   }
-  const { vm, uart, firmware } = pc.forVcpus;
-  const ports = createPcPorts(write, interruptLine(vm, COM1_INTERRUPT), uart);
+  const { vm, firmware } = pc.forVcpus;
+  pc.readBy(write);
+  const ports = createPcPorts(pc.forVcpus, {
+    setLine: interruptLine(vm, COM1_INTERRUPT),
+    tell: () => undefined,
+    stopping: () => true, // nobody takes what it writes before it has ended
+  });
   return firmware === null ? ports : createFirmwarePorts(ports, write, firmware);
 }
 
@@ -197,6 +202,7 @@ export class GuestBed {
     try {
       end = run();
     } finally {
+      machine.pc?.end();
       this.disarm();
       traps.take(); // a kick that came too late
     }

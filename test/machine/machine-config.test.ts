@@ -58,6 +58,7 @@ t.test('what is given is kept', async (t) => {
     failSource: [{ kind: 'page', address: 0x200000, times: 2 }],
     sourceRetries: 0,
     commandLine: 'console=ttyS0',
+    load: 'resident',
     initrd: 'initrd.cpio',
     pin: { vcpu: [0, 0], handler: [0] },
     params: { pages: '7' },

@@ -43,6 +43,7 @@ t.test('the command of a run asks for that run', async (t) => {
     onMemoryError: 'inject',
     failSource: ['every=100', 'page=0x200000:2'],
     sourceRetries: 5,
+    load: 'resident',
     source: 'pattern:77',
     params: { pages: 64, note: "it's $HOME; `x`" },
     countKernelEvents: false,

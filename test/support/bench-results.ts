@@ -295,6 +295,7 @@ export function runResult(delivery: 'exit' | 'handler' = 'exit'): RunResult {
       poison: [],
       onMemoryError: 'stop',
       sourceRetries: 3,
+      load: 'auto',
       commandLine: '',
       initrd: null,
       pin: { vcpu: [0, 1], handler: [1] },

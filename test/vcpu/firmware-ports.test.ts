@@ -1,12 +1,13 @@
 import t from 'tap';
 import { KVM_EXIT_IO_IN, KVM_EXIT_IO_OUT } from '../../src/uapi/kvm-run.js';
 import {
+  allocateFirmware,
   CMOS_DATA,
   CMOS_INDEX,
   createFirmwarePorts,
   DEBUG_PORT,
 } from '../../src/vcpu/firmware-ports.js';
-import { createPcPorts } from '../../src/vcpu/pc-ports.js';
+import { allocatePc, createPcPorts, type PcData } from '../../src/vcpu/pc-ports.js';
 import type { Ports } from '../../src/vcpu/ports.js';
 import type { VcpuEnd } from '../../src/vcpu/run-loop.js';
 import { Uart } from '../../src/vcpu/uart.js';
@@ -17,12 +18,14 @@ const MIB = 2 ** 20;
 
 class Machine {
   readonly run = new FakeRunPage();
-  readonly cmosIndex = new SharedArrayBuffer(4);
   console = '';
-  private readonly uart = new Uart(
-    () => undefined,
-    () => undefined,
-  );
+  private readonly wiring = {
+    setLine: () => undefined,
+    tell: () => undefined,
+    stopping: () => true,
+  };
+  private readonly uart = new Uart(this.wiring);
+  private readonly pc: PcData;
 
   readonly first: Ports;
 
@@ -30,6 +33,7 @@ class Machine {
     readonly memoryBytes = 64 * MIB,
     readonly vcpus = 1,
   ) {
+    this.pc = allocatePc(-1, this.uart, allocateFirmware({ memoryBytes, vcpus }));
     this.first = this.ports();
   }
 
@@ -37,8 +41,12 @@ class Machine {
     const write = (text: string): void => {
       this.console += text;
     };
-    const pc = createPcPorts(write, () => undefined, this.uart.buffer);
-    return createFirmwarePorts(pc, write, this);
+    return createFirmwarePorts(createPcPorts(this.pc, this.wiring), write, this.pc.firmware!);
+  }
+
+  /** What was written to the serial port. */
+  get serial(): string {
+    return Buffer.from(this.uart.take(4096)).toString('latin1');
   }
 
   out(port: number, size: number, data: readonly number[], ports = this.first): VcpuEnd | null {
@@ -107,7 +115,8 @@ t.test('the index is that of the machine, not of the vCPU', async (t) => {
 t.test('all other ports are those of a PC', async (t) => {
   const machine = new Machine();
   machine.out(0x3f8, 1, [...Buffer.from('serial\n')]);
-  t.equal(machine.console, 'serial\n');
+  t.equal(machine.serial, 'serial\n');
+  t.equal(machine.console, '');
   t.strictSame(machine.in(0x403, 2), [0xff, 0xff]);
   t.strictSame(machine.out(0x64, 1, [0xfe]), { reason: 'reset' });
 });
