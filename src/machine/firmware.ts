@@ -7,6 +7,7 @@ import { RESET_IP } from '../kvm/registers.js';
 import type { Vm } from '../kvm/vm.js';
 import { KVM_CAP_READONLY_MEM, KVM_MEM_READONLY } from '../uapi/kvm.js';
 import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../uapi/mman.js';
+import { PC_HOLE_START } from './guest-physical-map.js';
 import { type Image, readImage } from './image.js';
 
 /** A PC's firmware: it lies below 4 GiB, and its end also below 1 MiB, where real mode sees it. */
@@ -24,9 +25,6 @@ const MAX_LOW_BYTES = 256 * 1024;
 const PAGE = 4096;
 /** The second memslot: guest RAM is the first. */
 const ROM_SLOT = 1;
-
-/** From here on a PC has devices instead of RAM; what is above 4 GiB we do not tell firmware of. */
-export const MAX_FIRMWARE_MEMORY_BYTES = 3 * 2 ** 30;
 
 /** @throws UsageError naming the path and what is wrong with it */
 export function loadFirmware(path: string): Firmware {
@@ -79,7 +77,7 @@ export function checkFirmware(
   commandLine: string,
   initrd: string | null,
 ): void {
-  if (memoryBytes > MAX_FIRMWARE_MEMORY_BYTES) {
+  if (memoryBytes > PC_HOLE_START) {
     throw new UsageError(
       `--memory ${memoryBytes} is more than a PC has below its devices`,
       'With --firmware ask for 3G at most.',

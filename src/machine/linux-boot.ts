@@ -18,6 +18,7 @@ import {
   FIRMWARE_END,
   FIRMWARE_START,
   GDT_ADDRESS,
+  PC_HOLE_START,
   START_INFO_ADDRESS,
 } from './guest-physical-map.js';
 import type { Image, ImageSegment, LinuxKernel } from './image.js';
@@ -39,6 +40,16 @@ interface MemoryRange {
   readonly address: number;
   readonly bytes: number;
   readonly type: number;
+}
+
+/** @throws UsageError for more memory than there is room for below the devices of a PC */
+export function checkPcMemory(memoryBytes: number): void {
+  if (memoryBytes > PC_HOLE_START) {
+    throw new UsageError(
+      `--memory ${formatSize(memoryBytes)} is more than a Linux guest can have here: its RAM is one piece from 0 on, and a PC's interrupt controllers lie above ${formatSize(PC_HOLE_START)}`,
+      `Ask for ${formatSize(PC_HOLE_START)} or less.`,
+    );
+  }
 }
 
 /**

@@ -48,7 +48,7 @@ import {
   WORKLOAD_START,
 } from './guest-physical-map.js';
 import { type Image, type ImageSegment, loadImage, readImage } from './image.js';
-import { buildLinuxBoot } from './linux-boot.js';
+import { buildLinuxBoot, checkPcMemory } from './linux-boot.js';
 import type { MachineConfig } from './machine-config.js';
 import { Pc } from './pc.js';
 import { whyRefused } from './refusals.js';
@@ -96,6 +96,9 @@ export class Machine implements Disposable {
     this.image =
       firmware?.image ?? loadImage(bundled === undefined ? config.image : pathOfBundled(bundled));
     this.workload = bundled?.plan(config) ?? planUnknown(config.params);
+    if (this.image.kernel !== null) {
+      checkPcMemory(config.memoryBytes);
+    }
 
     using stack = new ResourceStack();
     const system = stack.use(KvmSystem.open());

@@ -2,7 +2,7 @@ import t from 'tap';
 import { parseBzImage } from '../../src/machine/bzimage.js';
 import { COMMAND_LINE_ADDRESS, START_INFO_ADDRESS } from '../../src/machine/guest-physical-map.js';
 import type { Image, ImageSegment } from '../../src/machine/image.js';
-import { buildLinuxBoot, type LinuxBoot } from '../../src/machine/linux-boot.js';
+import { buildLinuxBoot, checkPcMemory, type LinuxBoot } from '../../src/machine/linux-boot.js';
 import { boot_e820_entry, boot_params, setup_header } from '../../src/uapi/bootparam.js';
 import {
   hvm_memmap_table_entry,
@@ -122,4 +122,13 @@ t.test('what does not fit is refused', async (t) => {
     20 * MIB - 8192,
     'below the highest address that the kernel takes',
   );
+});
+
+t.test('RAM ends below the devices of a PC', async (t) => {
+  t.doesNotThrow(() => checkPcMemory(3 * 2 ** 30));
+  t.throws(() => checkPcMemory(4 * 2 ** 30), {
+    name: 'UsageError',
+    message: /^--memory 4G is more than a Linux guest can have here/,
+    hint: 'Ask for 3G or less.',
+  });
 });
