@@ -110,7 +110,9 @@ function explainVcpuEnd(
       return {
         code: 'shutdown',
         message: `vCPU ${index} reset the machine`,
-        hint: 'A kernel does that when it reboots, and after a panic with panic=-1.',
+        hint: machine.config.firmware
+          ? 'Firmware does that when it has found nothing to boot from, as there is no disk.'
+          : 'A kernel does that when it reboots, and after a panic with panic=-1.',
       };
     case 'exited':
       // The `touch` guest's own complaint is more telling than its exit code.
