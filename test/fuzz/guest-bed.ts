@@ -178,7 +178,7 @@ export class GuestBed {
           ? createBystander({ memory, strategy, counters, wake })
           : createResolver({
               memory,
-              source: openSource(config.source),
+              source: openSource(machine.contents),
               uffds: trap.uffds,
               strategy,
               around,

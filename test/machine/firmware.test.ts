@@ -3,6 +3,7 @@ import t from 'tap';
 import { UsageError } from '../../src/ffi/errors.js';
 import { loadFirmware } from '../../src/machine/firmware.js';
 import { completeConfig, type RunOptions } from '../../src/machine/machine-config.js';
+import { cli } from '../support/cli.js';
 
 t.setTimeout(30_000);
 const KIB = 1024;
@@ -42,6 +43,17 @@ t.test('what is no ROM is refused', async (t) => {
   t.doesNotThrow(() => loadFirmware(rom(16 * MIB)));
   t.throws(() => loadFirmware('/nowhere/rom'), { message: /^--firmware \/nowhere\/rom cannot be/ });
   t.throws(() => loadFirmware('/dev/null'), { message: /not a regular file/ });
+});
+
+t.test('an error before there is a run names it', async (t) => {
+  const { status, stdout, stderr } = await cli(['run', '--firmware', '/nowhere/rom', '--json']);
+  t.equal(status, 2);
+  t.match(JSON.parse(stdout), {
+    image: '/nowhere/rom',
+    outcome: 'error',
+    error: { code: 'usage', message: /^--firmware \/nowhere\/rom cannot be read/ },
+  });
+  t.match(stderr, /--firmware/);
 });
 
 t.test('what does not go together with it', async (t) => {
