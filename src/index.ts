@@ -44,6 +44,7 @@ export { BUNDLED_GUESTS, type BundledGuest } from './machine/bundled-guests.js';
 export type { DeliveryName, ReportedBy } from './machine/delivery.js';
 export type {
   Background,
+  LoadPolicy,
   MachineConfig,
   Pin,
   Progress,

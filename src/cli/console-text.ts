@@ -37,11 +37,23 @@ export interface ConsoleStream {
  * Writes a guest's console: to a terminal with control characters shown, to a file or pipe byte for
  * byte, as whoever reads them there may want them. What the function gives is fulfilled when the
  * stream takes more.
+ *
+ * @param isRaw gives a terminal every byte as well: who asks for that trusts the guest
  */
-export function consoleWriter(stream: ConsoleStream): (text: string) => Promise<void> {
+export function consoleWriter(
+  stream: ConsoleStream,
+  isRaw = false,
+): (text: string) => Promise<void> {
+  const isShown = stream.isTTY === true && !isRaw;
   let drained: Promise<void> | null = null;
-  return async (text) => {
-    const data = stream.isTTY === true ? printableConsole(text) : Buffer.from(text, 'latin1');
+  let held = '';
+  return async (piece) => {
+    let data: string | Uint8Array = Buffer.from(piece, 'latin1');
+    if (isShown) {
+      const text = held + piece;
+      held = text.endsWith('\r') ? '\r' : ''; // its newline may come with the next piece
+      data = printableConsole(text.slice(0, text.length - held.length));
+    }
     if (!stream.write(data)) {
       drained ??= new Promise<void>((resolve) => {
         stream.once('drain', () => {

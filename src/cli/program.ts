@@ -10,6 +10,7 @@ import { matrixCommand } from './matrix.js';
 import { probeCommand } from './probe.js';
 import { reportCommand } from './report.js';
 import { runCommand } from './run.js';
+import { restoreTerminal } from './typed-input.js';
 
 /** Does what the command line says, and ends the process. */
 export async function main(): Promise<void> {
@@ -17,6 +18,7 @@ export async function main(): Promise<void> {
     // A reader that goes away (| head) is no error of ours.
     if (error.code !== 'EPIPE') {
       process.stderr.write(`faultline: stdout cannot be written (${error.code})\n`);
+      restoreTerminal();
       _exit(STATUS.failed);
     }
   });
@@ -89,5 +91,6 @@ function describeFailure(error: unknown): ErrorReport {
 
 /** The image that `run` was given, as far as the command line was understood. */
 function imageOf(program: Command): string | null {
-  return program.commands.find((command) => command.name() === 'run')?.args[0] ?? null;
+  const run = program.commands.find((command) => command.name() === 'run');
+  return run?.opts<{ firmware?: string }>().firmware ?? run?.args[0] ?? null;
 }

@@ -4,6 +4,7 @@ import { BUNDLED_GUESTS } from '../machine/bundled-guests.js';
 import { DELIVERIES, DELIVERY_NAMES, type DeliveryName } from '../machine/delivery.js';
 import {
   DEFAULT_SOURCE_RETRIES,
+  LOAD_POLICIES,
   MEMORY_ERROR_POLICIES,
   type RunOptions,
   STRATEGIES,
@@ -17,7 +18,7 @@ import { formatSize } from '../memory/sizes.js';
 import { describeRun } from '../report/run-report.js';
 import { consoleWriter } from './console-text.js';
 import { statusOfRun } from './exit-status.js';
-import { interruptible } from './interrupt.js';
+import { interrupt, interruptible } from './interrupt.js';
 import {
   parseAddresses,
   parseAround,
@@ -32,8 +33,10 @@ import {
   parseWhole,
 } from './option-values.js';
 import { RunProgress } from './progress.js';
+import { typedInput } from './typed-input.js';
 
 export interface RunFlags {
+  readonly firmware?: string;
   readonly memory: number;
   readonly backing: NonNullable<RunOptions['backing']>;
   readonly reserve: boolean;
@@ -56,6 +59,7 @@ export interface RunFlags {
   readonly onMemoryError: NonNullable<RunOptions['onMemoryError']>;
   readonly failSource?: NonNullable<RunOptions['failSource']>;
   readonly sourceRetries: number;
+  readonly load: NonNullable<RunOptions['load']>;
   readonly cmdline?: string;
   readonly initrd?: string;
   readonly pin?: NonNullable<RunOptions['pin']>;
@@ -63,6 +67,7 @@ export interface RunFlags {
   readonly timeout: number;
   readonly count: boolean;
   readonly json?: true;
+  readonly rawConsole?: true;
   readonly list?: true;
 }
 
@@ -71,7 +76,14 @@ const MEBIBYTE = 2 ** 20;
 export function runCommand(): Command {
   return new Command('run')
     .description('boots a guest on demand-paged memory and reports what its faults cost')
-    .argument('[IMAGE]', 'a bundled guest (--list) or the path of a flat binary or ELF64 image')
+    .argument(
+      '[IMAGE]',
+      'a bundled guest (--list), or the path of a flat binary, ELF64 image, PVH kernel or bzImage',
+    )
+    .option(
+      '--firmware <FILE>',
+      "boots a PC's firmware instead of an IMAGE, from the reset vector; its debug port is the console",
+    )
     .addOption(
       new Option('--memory <SIZE>', 'guest RAM')
         .argParser(parseSize)
@@ -204,7 +216,15 @@ export function runCommand(): Command {
         .argParser(parseWhole)
         .default(DEFAULT_SOURCE_RETRIES),
     )
-    .option('--cmdline <TEXT>', 'of a Linux kernel')
+    .addOption(
+      new Option(
+        '--load <HOW>',
+        'the image and its tables: resident before the guest starts, or brought in on demand as all other pages; auto: on demand where the hardware walks page tables, but for guests whose own faults are measured',
+      )
+        .choices(LOAD_POLICIES)
+        .default('auto'),
+    )
+    .option('--cmdline <TEXT>', 'of a Linux kernel; console=ttyS0 is added to one without console=')
     .option('--initrd <FILE>', 'its initial RAM disk')
     .addOption(
       new Option('--pin <SPEC>', 'threads to CPUs, as vcpu=0,1;handler=1').argParser(parsePin),
@@ -222,30 +242,47 @@ export function runCommand(): Command {
       'does not count mmap_lock, context switches and KVM exits, which costs time',
     )
     .option('--json', 'exactly one JSON object on stdout, everything else on stderr')
+    .option(
+      '--raw-console',
+      "gives a terminal the guest's output as it is, control sequences included: for a guest that you trust",
+    )
     .option('--list', 'lists the bundled guests and their parameters')
     .addHelpText(
       'after',
-      '\nWhat the guest writes to its serial port goes to stdout (with --json to stderr): byte for byte to a\nfile or pipe; on a terminal, control characters are shown as \\x1b.\n\nExample:\n  faultline run touch --delivery exit --vcpus 4 --param order=random --json',
+      '\nWhat the guest writes to its serial port goes to stdout (with --json to stderr): byte for byte to a\nfile or pipe; on a terminal, control characters are shown as \\x1b.\nWhat is typed goes to a Linux guest. A terminal is in raw mode meanwhile: Ctrl-A x quits, Ctrl-A a types\nCtrl-A, all else goes to the guest. From a pipe or file (or </dev/null) bytes go to the guest as they are.\n\nExample:\n  faultline run touch --delivery exit --vcpus 4 --param order=random --json',
     )
     .action(async (image: string | undefined, flags: RunFlags) => {
       if (flags.list) {
         process.stdout.write(listGuests());
         return;
       }
-      if (image === undefined) {
-        throw new UsageError(
-          'run needs an IMAGE',
-          'Name a bundled guest (faultline run --list) or a path.',
-        );
-      }
-      process.exitCode = await run(image, flags);
+      process.exitCode = await run(imageOf(image, flags.firmware), flags);
     });
+}
+
+/** What is booted: firmware is, and loads nothing else. */
+export function imageOf(image: string | undefined, firmware: string | undefined): string {
+  if (image !== undefined && firmware !== undefined) {
+    throw new UsageError(
+      `--firmware takes the place of an IMAGE, and ${image} was given too`,
+      'Name one of them.',
+    );
+  }
+  const booted = firmware ?? image;
+  if (booted === undefined) {
+    throw new UsageError(
+      'run needs an IMAGE',
+      'Name a bundled guest (faultline run --list) or a path, or give it --firmware.',
+    );
+  }
+  return booted;
 }
 
 /** What the command line asks for. */
 export function optionsOf(image: string, flags: RunFlags): RunOptions {
   return {
     image,
+    firmware: flags.firmware !== undefined,
     memoryBytes: flags.memory,
     backing: flags.backing,
     reserve: flags.reserve,
@@ -267,6 +304,7 @@ export function optionsOf(image: string, flags: RunFlags): RunOptions {
     onMemoryError: flags.onMemoryError,
     failSource: flags.failSource ?? [],
     sourceRetries: flags.sourceRetries,
+    load: flags.load,
     ...(flags.cmdline !== undefined && { commandLine: flags.cmdline }),
     ...(flags.initrd !== undefined && { initrd: flags.initrd }),
     ...(flags.pin !== undefined && { pin: flags.pin }),
@@ -279,18 +317,23 @@ export function optionsOf(image: string, flags: RunFlags): RunOptions {
 async function run(image: string, flags: RunFlags): Promise<number> {
   const console = flags.json ? process.stderr : process.stdout;
   const progress = new RunProgress();
-  const write = consoleWriter(console);
+  const write = consoleWriter(console, flags.rawConsole);
+  const input = typedInput(() => process.stdin, interrupt);
   const result = await interruptible((signal) =>
     runGuest({
       ...optionsOf(image, flags),
       signal,
+      input,
       onConsole: (text) => {
         progress.stop();
         return write(text);
       },
       onProgress: (now) => progress.update(now),
     }),
-  ).finally(() => progress.stop());
+  ).finally(() => {
+    progress.stop();
+    input.close();
+  });
   process.stdout.write(
     flags.json ? `${JSON.stringify(result, null, 2)}\n` : `${describeRun(result)}\n`,
   );

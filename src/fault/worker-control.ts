@@ -72,6 +72,12 @@ export interface ConsoleMessage {
   readonly text: string;
 }
 
+/** Of a PC's serial line: it has output, or room for input again. */
+export interface SerialMessage {
+  readonly type: 'serial';
+  readonly what: 'output' | 'room';
+}
+
 /** Something was thrown: a report, for an error loses its class between threads. */
 export interface FailedMessage {
   readonly type: 'failed';
@@ -93,5 +99,6 @@ export interface FinishedMessage<End> {
 export type WorkerMessage<End> =
   | ReadyMessage
   | ConsoleMessage
+  | SerialMessage
   | FailedMessage
   | FinishedMessage<End>;

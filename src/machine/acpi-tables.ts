@@ -1,3 +1,10 @@
+import {
+  PM_TIMER_PORT,
+  PM1_CONTROL_PORT,
+  PM1_EVENT_PORT,
+  PM1_EVENT_PORTS,
+  SLEEP_TYPE_S5,
+} from '../vcpu/pc-port-numbers.js';
 import type { ImageSegment } from './image.js';
 
 /**
@@ -7,18 +14,6 @@ import type { ImageSegment } from './image.js';
 
 /** Where firmware has its tables, and where a kernel that is not told looks for the root pointer. */
 export const ACPI_ADDRESS = 0xe0000;
-
-/** I/O ports of the power management registers. */
-export const PM1_EVENT_PORT = 0x600;
-export const PM1_EVENT_PORTS = 4;
-export const PM1_CONTROL_PORT = 0x604;
-/** Writing this to the control register, with the sleep type of S5, switches the machine off. */
-export const SLEEP_ENABLE = 1 << 13;
-export const SLEEP_TYPE_S5 = 5;
-export const SLEEP_TYPE_SHIFT = 10;
-/** A free-running counter of 3.579545 MHz, 32 bits. */
-export const PM_TIMER_PORT = 0x608;
-export const PM_TIMER_HERTZ = 3_579_545;
 
 const LOCAL_APIC_ADDRESS = 0xfee0_0000;
 const IO_APIC_ADDRESS = 0xfec0_0000;
@@ -102,8 +97,9 @@ function fixedDescription(dsdtAddress: number): Uint8Array {
   view.setUint8(at(91), 4);
   view.setUint16(at(96), 0xffff, true); // no C2
   view.setUint16(at(98), 0xffff, true); // no C3
-  // Legacy devices and an i8042; no VGA, no MSI, no CMOS clock.
-  view.setUint16(at(109), 0x0001 | 0x0002 | 0x0004 | 0x0008 | 0x0020, true);
+  // Legacy devices; no i8042 but for its reset line (Linux would wait for its answers, for seconds),
+  // no VGA, no MSI, no CMOS clock.
+  view.setUint16(at(109), 0x0001 | 0x0004 | 0x0008 | 0x0020, true);
   // WBINVD works; fixed-feature buttons are none; the timer has 32 bits.
   view.setUint32(at(112), 0x0001 | 0x0010 | 0x0020 | 0x0100, true);
   view.setBigUint64(at(140), BigInt(dsdtAddress), true);

@@ -23,6 +23,7 @@ import type { VcpuWorkerData, VcpuWorkerEnd } from '../vcpu/vcpu-worker.js';
 import { choresOf } from './chores-of.js';
 import { CrewMember } from './crew-member.js';
 import type { Machine } from './machine.js';
+import type { ConsoleReader } from './pc.js';
 import { checkThreadRoom, noThread } from './thread-room.js';
 
 /** A stopped worker answers within microseconds; this long means that it never will. */
@@ -47,9 +48,6 @@ export interface Startup {
 const VCPU_WORKER = new URL('../workers/vcpu-worker.cjs', import.meta.url);
 const CHORE_WORKER = new URL('../workers/chore-worker.cjs', import.meta.url);
 const HANDLER_WORKER = new URL('../workers/handler-worker.cjs', import.meta.url);
-
-/** Does not throw. The guest waits with more while what it returns is not fulfilled. */
-type ConsoleReader = (text: string, vcpu: number) => void | Promise<void>;
 
 /**
  * The worker threads of one run: a worker per vCPU and, in handler delivery, the handlers. Starts
@@ -80,6 +78,7 @@ export class Crew {
   constructor(machine: Machine, perf: PerfEvents, onConsole: ConsoleReader) {
     this.machine = machine;
     this.onConsole = onConsole;
+    machine.pc?.readBy(onConsole);
     setFlagsFromString('--expose-gc'); // for the workers: see run-worker.ts
     const { config, delivery } = machine;
     const handlerCount = delivery.handled ? config.handlers : 0;
@@ -89,7 +88,7 @@ export class Crew {
     this.histograms = allocateHistograms(threads);
     this.pages = machine.vcpus.map(({ runPage }) => new RunPage(runPage.address, runPage.bytes));
     this.source = new SharedSource({
-      contents: config.source,
+      contents: machine.contents,
       network: config.network,
       delayMicroseconds: config.delayMicroseconds,
       faults: config.failSource,
@@ -250,6 +249,7 @@ export class Crew {
     this.machine.stopHandlers.signal();
     await this.settle(this.handlers, () => undefined);
     await this.settle(this.chores, () => undefined);
+    this.machine.pc?.end();
     for (const member of this.members) {
       member.worker?.postMessage('leave');
     }
@@ -295,6 +295,9 @@ export class Crew {
           break;
         case 'console':
           void this.passOn(message.text, member.index);
+          return;
+        case 'serial':
+          this.machine.pc?.told(message.what, member.index);
           return;
         case 'finished':
           member.finish = message;

@@ -31,3 +31,9 @@ export const MIN_MEMORY_BYTES = 4 * 2 ** 20;
 /** What firmware has below 1 MiB on a PC: the extended BIOS data area, video memory, the BIOS. */
 export const FIRMWARE_START = 0x9fc00;
 export const FIRMWARE_END = 0x100000;
+
+/**
+ * Here a PC has its interrupt controllers, flash and PCI devices, up to 4 GiB. Guest RAM is one piece
+ * from 0 on, so that one with these devices cannot have more than this.
+ */
+export const PC_HOLE_START = 3 * 2 ** 30;

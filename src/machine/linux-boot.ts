@@ -17,6 +17,8 @@ import {
   COMMAND_LINE_ADDRESS,
   FIRMWARE_END,
   FIRMWARE_START,
+  GDT_ADDRESS,
+  PC_HOLE_START,
   START_INFO_ADDRESS,
 } from './guest-physical-map.js';
 import type { Image, ImageSegment, LinuxKernel } from './image.js';
@@ -38,6 +40,16 @@ interface MemoryRange {
   readonly address: number;
   readonly bytes: number;
   readonly type: number;
+}
+
+/** @throws UsageError for more memory than there is room for below the devices of a PC */
+export function checkPcMemory(memoryBytes: number): void {
+  if (memoryBytes > PC_HOLE_START) {
+    throw new UsageError(
+      `--memory ${formatSize(memoryBytes)} is more than a Linux guest can have here: its RAM is one piece from 0 on, and a PC's interrupt controllers lie above ${formatSize(PC_HOLE_START)}`,
+      `Ask for ${formatSize(PC_HOLE_START)} or less.`,
+    );
+  }
 }
 
 /**
@@ -79,10 +91,9 @@ function commandLineOf(text: string, kernel: LinuxKernel): Uint8Array {
     throw new UsageError('--cmdline has a NUL in it');
   }
   const bytes = new TextEncoder().encode(`${text}\0`);
-  if (bytes.length - 1 > kernel.mostCommandLineBytes) {
-    throw new UsageError(
-      `--cmdline has ${bytes.length - 1} bytes, and this kernel takes ${kernel.mostCommandLineBytes}`,
-    );
+  const most = Math.min(kernel.mostCommandLineBytes, GDT_ADDRESS - COMMAND_LINE_ADDRESS - 1);
+  if (bytes.length - 1 > most) {
+    throw new UsageError(`--cmdline has ${bytes.length - 1} bytes, and this kernel takes ${most}`);
   }
   return bytes;
 }

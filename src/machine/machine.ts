@@ -13,17 +13,19 @@ import {
   machineCheckVendor,
   setUpMachineChecks,
 } from '../kvm/machine-check.js';
-import { setLongMode, setProtectedMode, setRealMode } from '../kvm/registers.js';
+import { setLongMode, setProtectedMode, setRealMode, setResetVector } from '../kvm/registers.js';
 import type { GeneralRegisters, Vcpu } from '../kvm/vcpu.js';
 import type { Vm } from '../kvm/vm.js';
 import { COUNTERS } from '../measure/counters.js';
+import { describeHost } from '../measure/host.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import { findBacking } from '../memory/open-backing.js';
-import { MAPPED, poisonedBecause } from '../memory/page-states.js';
+import { poisonedBecause } from '../memory/page-states.js';
 import { formatSize } from '../memory/sizes.js';
 import type { Trap } from '../memory/trap.js';
 import { SharedUffdCalls } from '../memory/uffd-shares.js';
-import { openSource } from '../source/open-source.js';
+import { loadPages, pagesOf } from '../source/loaded-source.js';
+import { type ContentsSpec, type LoadedSpec, openSource } from '../source/open-source.js';
 import { KVM_CAP_MAX_VCPUS, KVM_CAP_SYNC_MMU, KVM_CAP_TSC_DEADLINE_TIMER } from '../uapi/kvm.js';
 import { X86_EFLAGS_FIXED, X86_EFLAGS_IOPL } from '../uapi/kvm-x86.js';
 import type { Userfaultfd } from '../uffd/userfaultfd.js';
@@ -37,6 +39,7 @@ import {
   type Workload,
 } from './bundled-guests.js';
 import { chooseDelivery, DELIVERIES, type Delivery, prepareMemory } from './delivery.js';
+import { loadFirmware, mapRom } from './firmware.js';
 import {
   GDT_ADDRESS,
   PML4_ADDRESS,
@@ -45,11 +48,11 @@ import {
   WORKLOAD_START,
 } from './guest-physical-map.js';
 import { type Image, type ImageSegment, loadImage, readImage } from './image.js';
-import { buildLinuxBoot } from './linux-boot.js';
+import { buildLinuxBoot, checkPcMemory } from './linux-boot.js';
 import type { MachineConfig } from './machine-config.js';
 import { Pc } from './pc.js';
 import { whyRefused } from './refusals.js';
-import { loadResident } from './resident.js';
+import { checkSegments, loadResident } from './resident.js';
 
 /**
  * A VM ready to run: guest memory with its userfaultfd, and vCPUs at the image's entry. It owns all
@@ -69,7 +72,7 @@ export class Machine implements Disposable {
   readonly trap: Trap | null;
   /** Brings units in from the main thread, before the guest runs. */
   readonly installer: Installer;
-  /** The devices of a PC, for a Linux kernel; null for other images. */
+  /** The devices of a PC, for a Linux kernel or firmware; null for other images. */
   readonly pc: Pc | null;
   readonly vcpus: readonly Vcpu[];
   /** Whose machine checks tell the guest of memory errors; null where they stop the run. */
@@ -78,17 +81,24 @@ export class Machine implements Disposable {
   readonly stopHandlers: WakeEvent;
   /** Pages that hold the image and its tables. */
   readonly imagePages: ReadonlySet<number>;
+  /** What missing pages contain: the run's own contents and, where it is missing too, the image. */
+  readonly contents: ContentsSpec | LoadedSpec;
   private readonly owned: ResourceStack;
 
   /** @throws UsageError, UnsupportedError, SyscallError; nothing stays open then */
   constructor(config: MachineConfig) {
     this.config = config;
-    const bundled = findBundled(config.image);
+    const bundled = config.firmware ? undefined : findBundled(config.image);
     if (bundled !== undefined) {
       checkParameters(bundled, config.params);
     }
-    this.image = loadImage(bundled === undefined ? config.image : pathOfBundled(bundled));
+    const firmware = config.firmware ? loadFirmware(config.image) : null;
+    this.image =
+      firmware?.image ?? loadImage(bundled === undefined ? config.image : pathOfBundled(bundled));
     this.workload = bundled?.plan(config) ?? planUnknown(config.params);
+    if (this.image.kernel !== null) {
+      checkPcMemory(config.memoryBytes);
+    }
 
     using stack = new ResourceStack();
     const system = stack.use(KvmSystem.open());
@@ -114,20 +124,28 @@ export class Machine implements Disposable {
       stack.use(uffd);
     }
     this.trap = prepared?.trap ?? null;
+    const segments = this.segments();
+    checkSegments(this.memory.layout, segments);
+    const loaded = this.loadsOnDemand() ? loadPages(openSource(config.source), segments) : null;
+    this.contents =
+      loaded === null ? config.source : { kind: 'loaded', of: config.source, ...loaded };
     this.installer = createInstaller({
       memory: this.memory.layout,
-      source: openSource(config.source),
+      source: openSource(this.contents),
       uffds: this.trap?.uffds ?? null,
       wake: false, // nobody runs yet
       mostUnits: 1,
       counters: new Float64Array(COUNTERS.length),
       timing: UNTIMED,
     });
-    this.imagePages = loadResident(this.memory, this.segments(), this.installer);
-    this.memory.keepResident(
-      [...this.imagePages].map((page) => Math.floor((page * 4096) / unitBytes)),
-      this.trap,
-    );
+    this.imagePages =
+      loaded === null ? loadResident(this.memory, segments, this.installer) : pagesOf(loaded);
+    const units = [...this.imagePages].map((page) => Math.floor((page * 4096) / unitBytes));
+    if (loaded === null) {
+      this.memory.keepResident(units, this.trap);
+    } else {
+      this.memory.keepImage(units);
+    }
     this.poison();
     this.stopHandlers = stack.use(new WakeEvent());
 
@@ -140,7 +158,11 @@ export class Machine implements Disposable {
       bytes,
       userspaceAddress: guestAddress,
     });
-    this.pc = this.image.kernel === null ? null : new Pc(vm);
+    if (firmware !== null) {
+      mapRom(system, vm, firmware.rom, stack);
+    }
+    const hasDevices = this.image.kernel !== null || firmware !== null;
+    this.pc = hasDevices ? new Pc(vm, firmware && config) : null;
     const cpuid = system.supportedCpuid();
     this.machineChecks = config.onMemoryError === 'inject' ? machineCheckVendor(cpuid) : null;
     this.vcpus = this.createVcpus(system, vm, cpuid, stack);
@@ -183,12 +205,47 @@ export class Machine implements Disposable {
     }
   }
 
+  /**
+   * Whether the image is missing until it is touched, as all other memory.
+   *
+   * Under shadow paging KVM walks the guest's page tables itself: a missing one is a page fault in the
+   * guest, or code that KVM cannot fetch to emulate it, unless it can sleep until the page is there.
+   *
+   * @throws UsageError where every page is there beforehand
+   * @throws UnsupportedError where KVM cannot wait for the page
+   */
+  private loadsOnDemand(): boolean {
+    const { delivery, config, workload } = this;
+    const hasHardwarePaging = describeHost().paging === 'hardware';
+    switch (config.load) {
+      case 'resident':
+        return false;
+      case 'auto':
+        return hasHardwarePaging && !delivery.prefilled && workload.pagesTouched === null;
+      case 'demand':
+        if (delivery.prefilled) {
+          throw new UsageError(
+            `--load demand cannot be used with delivery ${delivery.name}: every page is there beforehand`,
+            'Use --delivery handler or exit.',
+          );
+        }
+        if (delivery.trapped && !hasHardwarePaging) {
+          throw new UnsupportedError(
+            '--load demand needs hardware paging (EPT or NPT) in exit delivery: under shadow paging KVM walks page tables of the guest itself, and does not exit for one that is missing',
+            'Use --delivery handler, in which KVM waits for it, or --load resident.',
+          );
+        }
+        return true;
+    }
+  }
+
   /** Makes the units fail that are to. */
   private poison(): void {
     const { unitBytes } = this.config;
+    const { image } = this.memory.layout;
     for (const gpa of this.config.poison) {
       const unit = Math.floor(gpa / unitBytes);
-      if (this.memory.states.stateOf(unit) === MAPPED) {
+      if (image.some(({ first, end }) => first <= unit && unit < end)) {
         throw new UsageError(
           `--poison 0x${gpa.toString(16)} is in a fault unit of the image or its tables`,
           `The guest's own memory begins at 0x${WORKLOAD_START.toString(16)}.`,
@@ -208,7 +265,8 @@ export class Machine implements Disposable {
     if (image.kernel !== null) {
       const acpi = buildAcpiTables(config.vcpus);
       const initrd = config.initrd === null ? null : readImage(config.initrd, '--initrd');
-      const { memoryBytes, commandLine } = config;
+      const { memoryBytes } = config;
+      const commandLine = withConsole(config.commandLine);
       const rootPointer = acpi.address;
       segments.push(
         acpi,
@@ -248,6 +306,9 @@ export class Machine implements Disposable {
     if (mode === 'real') {
       vcpu.changeSystemRegisters(setRealMode);
       registers = { rip: entry, rsp: entry, rax: index, rbx: count, rflags: X86_EFLAGS_FIXED };
+    } else if (mode === 'firmware') {
+      vcpu.changeSystemRegisters(setResetVector);
+      registers = { rip: entry, rflags: X86_EFLAGS_FIXED };
     } else if (mode === 'pvh') {
       vcpu.changeSystemRegisters(setProtectedMode);
       registers = { rip: entry, rbx: START_INFO_ADDRESS, rflags: X86_EFLAGS_FIXED };
@@ -298,6 +359,11 @@ export class Machine implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** A kernel that is not told of one writes to a screen, and there is none. */
+function withConsole(commandLine: string): string {
+  return /(^|\s)console=/.test(commandLine) ? commandLine : `console=ttyS0 ${commandLine}`.trim();
 }
 
 /** Another process may truncate a file of --backing at any time, also while it is being set up. */

@@ -2,7 +2,7 @@ import type { Installer } from '../fault/installer.js';
 import { MEMORY_ERROR } from '../fault/outcome.js';
 import { SyscallError, UnsupportedError, UsageError } from '../ffi/errors.js';
 import { type GuestAccess, openAccess } from '../memory/guest-access.js';
-import type { GuestMemory } from '../memory/guest-memory.js';
+import type { GuestMemory, GuestMemoryLayout } from '../memory/guest-memory.js';
 import { MAPPED } from '../memory/page-states.js';
 import { describeInstallFailure } from './explain-end.js';
 import type { ImageSegment } from './image.js';
@@ -22,13 +22,8 @@ export function loadResident(
 ): ReadonlySet<number> {
   const pages = new Set<number>();
   const access = openAccess(memory.layout);
+  checkSegments(memory.layout, segments);
   for (const { address, data, bytes } of segments) {
-    if (address + bytes > memory.layout.bytes) {
-      throw new UsageError(
-        `the image needs memory up to 0x${(address + bytes).toString(16)}, and the guest has ${memory.layout.bytes} bytes`,
-        'Give it more with --memory.',
-      );
-    }
     bringIn(memory, address, bytes, installer);
     write(access, address, data, bytes);
     for (let page = Math.floor(address / 4096); page * 4096 < address + bytes; page++) {
@@ -36,6 +31,21 @@ export function loadResident(
     }
   }
   return pages;
+}
+
+/** @throws UsageError when a segment lies outside guest memory */
+export function checkSegments(
+  memory: Pick<GuestMemoryLayout, 'bytes'>,
+  segments: readonly ImageSegment[],
+): void {
+  for (const { address, bytes } of segments) {
+    if (address + bytes > memory.bytes) {
+      throw new UsageError(
+        `the image needs memory up to 0x${(address + bytes).toString(16)}, and the guest has ${memory.bytes} bytes`,
+        'Give it more with --memory.',
+      );
+    }
+  }
 }
 
 function bringIn(memory: GuestMemory, address: number, bytes: number, installer: Installer): void {

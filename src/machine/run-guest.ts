@@ -3,6 +3,7 @@ import { counterRow, FAULTS } from '../measure/counters.js';
 import { describeHost } from '../measure/host.js';
 import { OtherLoad } from '../measure/other-load.js';
 import { perfEvents } from '../measure/perf-counters.js';
+import { MAPPED } from '../memory/page-states.js';
 import { nameOfFault } from '../source/faulty-source.js';
 import { nameOfSource, openSource } from '../source/open-source.js';
 import type { Judgement } from './bundled-guests.js';
@@ -15,6 +16,7 @@ import { MemoryAccount } from './memory-account.js';
 import { RunCut } from './run-cut.js';
 import type { RunError, RunOutcome, RunResult } from './run-result.js';
 import { reportedBy, summarize } from './summarize.js';
+import { Typing } from './typing.js';
 import { type Verification, verifyMemory } from './verify.js';
 
 const PROGRESS_MILLISECONDS = 100;
@@ -44,6 +46,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   const unfilled = machine.delivery.prefilled
     ? await fillMissing(machine.memory, machine.installer, cut.goOn)
     : null;
+  const resident = machine.memory.states.count(MAPPED) * (config.unitBytes / 4096);
   const account = new MemoryAccount(machine);
   const events = perfEvents(config.countKernelEvents, {
     locks: config.traceLocks,
@@ -56,10 +59,20 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
   const seconds = (): number => (performance.now() - started) / 1000;
   const pages = machine.workload.pagesTouched;
   if (unfilled === null) {
-    await runCrew(crew, cut, others, () =>
-      callbacks.call(() =>
-        options.onProgress?.({ faults: sumFaults(crew), pages, seconds: seconds() }),
-      ),
+    const { pc } = machine;
+    using typing =
+      pc === null || options.input === undefined
+        ? null
+        : new Typing(options.input, pc, (error) => callbacks.fail(error));
+    await runCrew(
+      crew,
+      cut,
+      others,
+      () => typing?.begin(),
+      () =>
+        callbacks.call(() =>
+          options.onProgress?.({ faults: sumFaults(crew), pages, seconds: seconds() }),
+        ),
     );
   }
   if (callbacks.thrown !== null) {
@@ -113,6 +126,7 @@ export async function runGuest(options: RunOptions): Promise<RunResult> {
     },
     pages: {
       bytesPerPage: 4096,
+      resident,
       touched,
       verified: verified?.touchedAndRight ?? null,
       mismatched: verified?.mismatched ?? null,
@@ -135,6 +149,7 @@ async function runCrew(
   crew: Crew,
   cut: RunCut,
   others: OtherLoad,
+  onStart: () => void,
   onProgress: () => void,
 ): Promise<void> {
   const ticker = setInterval(onProgress, PROGRESS_MILLISECONDS);
@@ -145,6 +160,7 @@ async function runCrew(
     await crew.ready(isCut);
     if (!isCut() && crew.failure === null) {
       crew.control.start();
+      onStart();
       await crew.finished(isCut);
       others.end();
     }
@@ -181,7 +197,7 @@ class Callbacks {
     }
   }
 
-  private fail(error: unknown): void {
+  fail(error: unknown): void {
     this.thrown ??= { error };
     this.end.abort();
   }

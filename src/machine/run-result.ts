@@ -61,6 +61,10 @@ export interface VcpuResult {
   readonly kvmRuns: number;
   /** In-RAM MMIO exits served from the alias mapping. */
   readonly ramAccesses: number;
+  /** Exits for I/O ports, all served in its thread. Absent from results of older versions, as the next. */
+  readonly portAccesses?: number;
+  /** Messages to the main thread while it ran: that its console has output, or room for input. */
+  readonly messages?: number;
   /** The words its guest wrote to the report ports (guest-images/README.md). */
   readonly report: readonly number[];
   /** Context switches of its thread while it ran. */
@@ -156,6 +160,12 @@ export interface RunResult {
   };
   readonly pages: {
     readonly bytesPerPage: 4096;
+    /**
+     * Pages that were there before the guest's first instruction: the image and its tables, unless
+     * they are brought in as all else (`--load`); under delivery `kernel` all of them. Absent from
+     * results of older versions.
+     */
+    readonly resident?: number;
     /** Distinct pages the guest touched, by its own count; null for an image that reports none. */
     readonly touched: number | null;
     /**

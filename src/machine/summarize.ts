@@ -119,6 +119,8 @@ export function summarize(
             : Math.round(((row.installed + row.neighbours) * pagesPerUnit) / seconds),
         kvmRuns: row.kvmRuns,
         ramAccesses: row.ramAccesses,
+        portAccesses: row.portAccesses,
+        messages: row.messages,
         report: [...end.report],
         contextSwitches: perf.contextSwitches.value,
         heap,

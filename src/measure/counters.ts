@@ -40,6 +40,8 @@ export const COUNTERS = [
   'ramAccesses',
   /** Port I/O exits. */
   'portAccesses',
+  /** Messages to the main thread, about the console. */
+  'messages',
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];
@@ -55,6 +57,7 @@ export const MEMORY_FAULT_EXITS = index('memoryFaultExits');
 export const NEIGHBOURS = index('neighbours');
 export const RAM_ACCESSES = index('ramAccesses');
 export const PORT_ACCESSES = index('portAccesses');
+export const MESSAGES = index('messages');
 
 /**
  * Bytes of one thread's row. A line is left between rows, for a SharedArrayBuffer may start in the

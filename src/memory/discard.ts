@@ -92,9 +92,9 @@ export function createDiscard({ memory, trap, stopping, bringIn }: DiscardContex
         `Align it to the unit (${memory.backing.name} has pages of ${formatSize(memory.backing.pageBytes)}), or ask for partial: 'zero'.`,
       );
     }
-    if (memory.resident.some((range) => range.first < last && first < range.end)) {
+    if (memory.image.some((range) => range.first < last && first < range.end)) {
       throw new UsageError(
-        `a discard of 0x${start.toString(16)} to 0x${end.toString(16)} covers the image or its tables, which no source supplies`,
+        `a discard of 0x${start.toString(16)} to 0x${end.toString(16)} covers the image or its tables, to which the guest has written`,
       );
     }
     let zeroedBytes = 0;

@@ -43,6 +43,8 @@ export interface GuestMemoryLayout {
   readonly collapsed: SharedArrayBuffer;
   /** Units that never are missing and are not trapped, in order: see resident-units.ts. */
   readonly resident: UnitRange[];
+  /** Units of the image and its tables, resident or not: the guest writes to them, so none is discarded. */
+  readonly image: UnitRange[];
 }
 
 /** What a hugetlb backing took from its pool. */
@@ -133,6 +135,7 @@ export class GuestMemory implements Disposable {
       changes: MemoryChanges.allocate(),
       collapsed: new SharedArrayBuffer(Math.ceil(bytes / HUGE_PAGE_BYTES) * 4),
       resident: [],
+      image: [],
     };
     const hugetlb =
       before === null
@@ -146,14 +149,21 @@ export class GuestMemory implements Disposable {
     return new GuestMemory(backing, layout, hugetlb, stack.move());
   }
 
+  /** Says which units hold the image, where it is missing as all else. As {@link keepResident}. */
+  keepImage(units: Iterable<number>): void {
+    this.layout.image.push(...rangesOf(units));
+  }
+
   /**
-   * Says that these units, which are mapped, will never be missing. Before other threads are given
-   * the layout.
+   * Says that these units of the image, which are mapped, will never be missing. Before other threads
+   * are given the layout.
    *
    * @param trap null where nothing is trapped
    */
   keepResident(units: Iterable<number>, trap: Trap | null): void {
-    this.layout.resident.push(...rangesOf(units));
+    const ranges = rangesOf(units);
+    this.layout.image.push(...ranges);
+    this.layout.resident.push(...ranges);
     if (trap !== null) {
       leaveResident(this.layout, trap);
     }

@@ -51,6 +51,7 @@ function commandLine(settings: Settings): string {
     ['--on-memory-error', settings.onMemoryError],
     ...(failSource ?? []).map((fault) => ['--fail-source', fault] as const),
     ['--source-retries', settings.sourceRetries],
+    ['--load', settings.load !== 'auto' && settings.load],
     ['--cmdline', settings.commandLine],
     ['--initrd', settings.initrd],
     ['--pin', pin && pinText(pin)],
@@ -67,7 +68,8 @@ function commandLine(settings: Settings): string {
     ...(settings.reserve === false ? ['--no-reserve'] : []),
     ...(settings.countKernelEvents === false ? ['--no-count'] : []),
   ];
-  return ['faultline', 'run', settings.image, ...words, ...switches].map(quoted).join(' ');
+  const image = settings.firmware ? ['--firmware', settings.image] : [settings.image];
+  return ['faultline', 'run', ...image, ...words, ...switches].map(quoted).join(' ');
 }
 
 function pinText({ vcpu, handler }: NonNullable<RunOptions['pin']>): string {

@@ -90,7 +90,7 @@ export function describeRun(result: RunResult): string {
     ],
     [
       'pages',
-      `${count(pages.touched)} touched, ${count(pages.verified)} verified, ${count(pages.mismatched)} wrong`,
+      `${count(pages.touched)} touched, ${count(pages.verified)} verified, ${count(pages.mismatched)} wrong${pages.resident === undefined ? '' : `; ${count(pages.resident)} there before the guest ran`}`,
     ],
     [
       'faults',

@@ -1,4 +1,5 @@
 import { FaultySource, type SourceFault } from './faulty-source.js';
+import { type LoadedPages, LoadedSource } from './loaded-source.js';
 import { allocateLink, type Network, openLink } from './network-link.js';
 import { NetworkSource } from './network-source.js';
 import type { PageSource } from './page-source.js';
@@ -13,7 +14,13 @@ export type ContentsSpec =
   | { readonly kind: 'pattern'; readonly seed: number };
 
 /** A source as plain data, which workers receive. What threads share of it is in shared memory. */
-export type SourceSpec = ContentsSpec | NetworkSpec | FaultySpec | RetryingSpec;
+export type SourceSpec = ContentsSpec | LoadedSpec | NetworkSpec | FaultySpec | RetryingSpec;
+
+/** Contents, but for pages that were put there: an image that is demand-paged. */
+export interface LoadedSpec extends LoadedPages {
+  readonly kind: 'loaded';
+  readonly of: ContentsSpec;
+}
 
 /** Contents that come over a network; `link` is one for all threads (`allocateLink`). */
 export interface NetworkSpec extends Network {
@@ -48,6 +55,8 @@ export function openSource(spec: SourceSpec): PageSource {
       return new ZeroSource();
     case 'pattern':
       return new PatternSource(spec.seed);
+    case 'loaded':
+      return new LoadedSource(openSource(spec.of), spec);
     case 'network':
       return new NetworkSource(openSource(spec.of), openLink(spec.link, spec));
     case 'faulty':
@@ -77,6 +86,7 @@ function rehearsalOf(spec: SourceSpec): SourceSpec {
   switch (spec.kind) {
     case 'zero':
     case 'pattern':
+    case 'loaded':
       return spec;
     case 'network':
       return { ...spec, ...NEARBY, of: rehearsalOf(spec.of), link: allocateLink() };

@@ -1,10 +1,10 @@
 import { FaultySource, type SourceFault } from './faulty-source.js';
 import { allocateLink, closeLink, type Network } from './network-link.js';
-import type { ContentsSpec, SourceSpec } from './open-source.js';
+import type { ContentsSpec, LoadedSpec, SourceSpec } from './open-source.js';
 import { SourceControl, type SourceTally } from './source-control.js';
 
 export interface SharedSourceOptions {
-  readonly contents: ContentsSpec;
+  readonly contents: ContentsSpec | LoadedSpec;
   readonly network: Network | null;
   /** On top of the network's latency. */
   readonly delayMicroseconds: number;

@@ -1,16 +1,22 @@
+import { clock_gettime } from '../ffi/libc.js';
+import { ScratchPage } from '../ffi/scratch.js';
 import type { RunPage } from '../kvm/run-page.js';
+import { KVM_EXIT_IO_OUT } from '../uapi/kvm-run.js';
+import { timespec } from '../uapi/signal.js';
+import { CLOCK_MONOTONIC } from '../uapi/syscall.js';
+import type { FirmwareData } from './firmware-ports.js';
+import { REPORT_WORDS } from './guest-ports.js';
 import {
   PM_TIMER_HERTZ,
   PM_TIMER_PORT,
   PM1_CONTROL_PORT,
   PM1_EVENT_PORT,
+  PM1_EVENT_PORTS,
   SLEEP_ENABLE,
-} from '../machine/acpi-tables.js';
-import { KVM_EXIT_IO_OUT } from '../uapi/kvm-run.js';
-import { REPORT_WORDS } from './guest-ports.js';
+} from './pc-port-numbers.js';
 import type { Ports } from './ports.js';
 import type { VcpuEnd } from './run-loop.js';
-import { type SetInterruptLine, Uart } from './uart.js';
+import { Uart, type UartWiring } from './uart.js';
 
 /** COM1, and the interrupt line that it has on a PC. */
 const COM1 = 0x3f8;
@@ -26,55 +32,58 @@ const CMOS_DATA = 0x71;
 const POWERED_OFF: VcpuEnd = { reason: 'powered-off' };
 const RESET: VcpuEnd = { reason: 'reset' };
 
-const NEWLINE = 10;
-/** A line without an end is passed on in pieces of this many bytes. */
-const LINE_BYTES = 256;
+/** What the threads of all vCPUs share of a PC's devices. Plain data. */
+export interface PcData {
+  /** The VM's descriptor. */
+  readonly vm: number;
+  /** Of a {@link Uart}. */
+  readonly uart: SharedArrayBuffer;
+  /** The power management timer's zero, in seconds of CLOCK_MONOTONIC. */
+  readonly startedSeconds: number;
+  /** 32 bits: the power management events that the guest has enabled. None ever happens. */
+  readonly events: SharedArrayBuffer;
+  /** What the machine's firmware is told; null where it has none. */
+  readonly firmware: FirmwareData | null;
+}
+
+export function allocatePc(vm: number, uart: Uart, firmware: FirmwareData | null = null): PcData {
+  const startedSeconds = Math.floor(Number(process.hrtime.bigint() / 1_000_000_000n));
+  const events = new SharedArrayBuffer(4);
+  return { vm, uart: uart.buffer, startedSeconds, events, firmware };
+}
 
 /**
- * The I/O ports of a PC with a serial line, as far as a kernel that boots asks for them. All vCPUs'
- * threads have their own, of which the UART's registers are shared.
- *
- * @param write receives the console in pieces, one character for each byte
- * @param setLine of the UART's interrupt
- * @param uart its shared memory
+ * The I/O ports of a PC with a serial line, as far as a kernel that boots asks for them. Each vCPU's
+ * thread has its own, of which all that has a state is in shared memory. Allocates nothing.
  */
-export function createPcPorts(
-  write: (text: string) => void,
-  setLine: SetInterruptLine,
-  uart: SharedArrayBuffer,
-): Ports {
-  const line = Buffer.alloc(LINE_BYTES);
-  let length = 0;
-  const flush = (): void => {
-    if (length > 0) {
-      write(line.toString('latin1', 0, length));
-      length = 0;
-    }
-  };
-  const com1 = new Uart(
-    (byte) => {
-      line[length++] = byte;
-      if (byte === NEWLINE || length === LINE_BYTES) {
-        flush();
-      }
-    },
-    setLine,
-    uart,
-  );
-  const started = performance.now();
+export function createPcPorts(data: PcData, wiring: UartWiring): Ports {
+  const com1 = new Uart(wiring, data.uart);
+  const events = new Int32Array(data.events);
+  const now = new ScratchPage(timespec.size);
+  const { address: clock, s32 } = now;
+  const SECONDS = timespec.offset.tv_sec >> 2;
+  const NANOSECONDS = timespec.offset.tv_nsec >> 2;
+  const { startedSeconds } = data;
+
+  /** One clock for all vCPUs: a guest compares what they read. */
+  function timer(): number {
+    clock_gettime(CLOCK_MONOTONIC, clock);
+    const ticks =
+      (s32[SECONDS]! - startedSeconds) * PM_TIMER_HERTZ +
+      s32[NANOSECONDS]! * (PM_TIMER_HERTZ / 1e9);
+    return ticks >>> 0;
+  }
 
   /** Bytes of a device that there is not read as ones. */
   function readPort(port: number, size: number): number {
     if (port >= COM1 && port < COM1 + Uart.PORTS) {
-      const register = port - COM1;
-      if (register !== LSR_REGISTER) {
-        flush(); // a driver that asks for more than room has written all it had
-      }
-      return com1.read(register);
+      return com1.read(port - COM1);
     }
     switch (port) {
       case PM_TIMER_PORT:
-        return Math.floor(((performance.now() - started) * PM_TIMER_HERTZ) / 1000) >>> 0;
+        return timer();
+      case PM1_EVENT_ENABLE_PORT:
+        return events[0]!;
       case CMOS_DATA:
       case I8042_COMMAND: // nothing to be read, room to write
         return 0;
@@ -89,6 +98,9 @@ export function createPcPorts(
       return null;
     }
     switch (port) {
+      case PM1_EVENT_ENABLE_PORT:
+        events[0] = value & 0xffff;
+        return null;
       case PM1_CONTROL_PORT:
         return (value & SLEEP_ENABLE) === 0 ? null : POWERED_OFF;
       case I8042_COMMAND:
@@ -102,7 +114,7 @@ export function createPcPorts(
 
   return {
     report: new Uint32Array(REPORT_WORDS),
-    flush,
+    flush: () => com1.flush(),
     access: (page) => {
       const { ioPort: port, ioSize: size, ioCount: count, ioDataOffset: start } = page;
       const isWrite = page.ioDirection === KVM_EXIT_IO_OUT;
@@ -121,7 +133,8 @@ export function createPcPorts(
   };
 }
 
-const LSR_REGISTER = 5;
+/** Behind the status, of the same size. */
+const PM1_EVENT_ENABLE_PORT = PM1_EVENT_PORT + PM1_EVENT_PORTS / 2;
 const ONES: Readonly<Record<number, number>> = { 1: 0xff, 2: 0xffff, 4: 0xffff_ffff };
 
 function element(page: RunPage, at: number, size: number): number {

@@ -8,30 +8,26 @@ import { createBystander, type Strategy } from '../fault/revisit.js';
 import { runWorker, type WorkerData } from '../fault/run-worker.js';
 import { createTrapReader } from '../fault/trap-marker.js';
 import { createWake } from '../fault/wake.js';
-import { type ConsoleMessage, WorkerControl } from '../fault/worker-control.js';
+import { type ConsoleMessage, type SerialMessage, WorkerControl } from '../fault/worker-control.js';
 import { ioctl } from '../ffi/libc.js';
 import { blockVcpuSignals } from '../ffi/thread.js';
 import { interruptLine } from '../kvm/interrupt-line.js';
 import type { MachineCheckVendor } from '../kvm/machine-check.js';
 import { RunPage } from '../kvm/run-page.js';
-import { counterRow } from '../measure/counters.js';
+import { counterRow, MESSAGES } from '../measure/counters.js';
 import { threadHistograms } from '../measure/histogram.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import type { Trap } from '../memory/trap.js';
 import { openRehearsalSource, openSource, type SourceSpec } from '../source/open-source.js';
 import { KVM_RUN } from '../uapi/kvm.js';
 import { ConsoleFlow } from './console-flow.js';
+import { createFirmwarePorts } from './firmware-ports.js';
 import { createGuestPorts } from './guest-ports.js';
 import { createMemoryErrors, type MemoryErrorRecord } from './memory-errors.js';
-import { COM1_INTERRUPT, createPcPorts } from './pc-ports.js';
+import { COM1_INTERRUPT, createPcPorts, type PcData } from './pc-ports.js';
+import type { Ports } from './ports.js';
 import { createRunLoop, type VcpuEnd } from './run-loop.js';
-
-/** What the threads of all vCPUs share of a PC's devices. */
-export interface PcData {
-  /** The VM's descriptor. */
-  readonly vm: number;
-  readonly uart: SharedArrayBuffer;
-}
+import type { UartWiring } from './uart.js';
 
 export interface VcpuWorkerData extends WorkerData {
   readonly vcpu: number;
@@ -66,6 +62,9 @@ export interface VcpuWorkerEnd {
 
 const data = workerData as VcpuWorkerData;
 
+const OUTPUT: SerialMessage = { type: 'serial', what: 'output' };
+const ROOM: SerialMessage = { type: 'serial', what: 'room' };
+
 function prepare(): () => VcpuWorkerEnd {
   const { memory, vcpu, strategy, around } = data;
   const trap = data.trap?.marked ? data.trap : null;
@@ -94,14 +93,21 @@ function prepare(): () => VcpuWorkerEnd {
   const page = new RunPage(data.runPageAddress, data.runPageBytes);
   const control = new WorkerControl(data.control);
   const flow = new ConsoleFlow(data.consoleFlow);
-  const write = (text: string): void => {
-    parentPort?.postMessage({ type: 'console', text } satisfies ConsoleMessage);
-    flow.sent(text.length, () => control.stopping);
+  const post = (message: ConsoleMessage | SerialMessage): void => {
+    counters[MESSAGES]! += 1;
+    parentPort?.postMessage(message);
   };
-  const ports =
-    data.pc === null
-      ? createGuestPorts(write)
-      : createPcPorts(write, interruptLine(data.pc.vm, COM1_INTERRUPT), data.pc.uart);
+  const stopping = (): boolean => control.stopping;
+  const write = (text: string): void => {
+    post({ type: 'console', text });
+    flow.sent(text.length, stopping);
+  };
+  const wiring: UartWiring = {
+    setLine: data.pc === null ? () => undefined : interruptLine(data.pc.vm, COM1_INTERRUPT),
+    tell: (what) => post(what === 'output' ? OUTPUT : ROOM),
+    stopping,
+  };
+  const ports = data.pc === null ? createGuestPorts(write) : portsOfPc(data.pc, wiring, write);
   const run = createRunLoop({
     enter: () => ioctl(vcpu, KVM_RUN, 0),
     page,
@@ -125,6 +131,12 @@ function prepare(): () => VcpuWorkerEnd {
     memoryErrors: memoryErrors.count(),
     memoryErrorRecords: memoryErrors.records,
   });
+}
+
+/** @param write receives the debug port's output, which is not the UART's */
+function portsOfPc(pc: PcData, wiring: UartWiring, write: (text: string) => void): Ports {
+  const ports = createPcPorts(pc, wiring);
+  return pc.firmware === null ? ports : createFirmwarePorts(ports, write, pc.firmware);
 }
 
 runWorker(data, prepare);

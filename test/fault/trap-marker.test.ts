@@ -23,6 +23,7 @@ const memory: GuestMemoryLayout = {
   changes: new SharedArrayBuffer(4),
   collapsed: new SharedArrayBuffer(4),
   resident: [],
+  image: [],
 };
 const siginfo = new ScratchPage();
 

@@ -2,7 +2,7 @@ import t from 'tap';
 import { parseBzImage } from '../../src/machine/bzimage.js';
 import { COMMAND_LINE_ADDRESS, START_INFO_ADDRESS } from '../../src/machine/guest-physical-map.js';
 import type { Image, ImageSegment } from '../../src/machine/image.js';
-import { buildLinuxBoot, type LinuxBoot } from '../../src/machine/linux-boot.js';
+import { buildLinuxBoot, checkPcMemory, type LinuxBoot } from '../../src/machine/linux-boot.js';
 import { boot_e820_entry, boot_params, setup_header } from '../../src/uapi/bootparam.js';
 import {
   hvm_memmap_table_entry,
@@ -104,6 +104,15 @@ t.test('what does not fit is refused', async (t) => {
   refused(bzImage, { memoryBytes: 16 * MIB }, /needs memory up to 18M, and the guest has 16M/);
   refused(bzImage, { commandLine: 'x'.repeat(2048) }, /2048 bytes, and this kernel takes 2047/);
   refused(bzImage, { commandLine: 'ä'.repeat(1024) }, /2048 bytes/);
+  const talkative = {
+    ...bzImage,
+    kernel: { ...bzImage.kernel!, mostCommandLineBytes: 2 ** 32 - 1 },
+  };
+  refused(
+    talkative,
+    { commandLine: 'x'.repeat(20480) },
+    /20480 bytes, and this kernel takes 20479/,
+  );
   refused(bzImage, { commandLine: 'a\0b' }, /NUL/);
   refused(bzImage, { initrd: new Uint8Array(47 * MIB) }, /--initrd of .* does not fit/);
   const low = { ...bzImage, kernel: { ...bzImage.kernel!, highestInitrdAddress: 20 * MIB - 1 } };
@@ -113,4 +122,13 @@ t.test('what does not fit is refused', async (t) => {
     20 * MIB - 8192,
     'below the highest address that the kernel takes',
   );
+});
+
+t.test('RAM ends below the devices of a PC', async (t) => {
+  t.doesNotThrow(() => checkPcMemory(3 * 2 ** 30));
+  t.throws(() => checkPcMemory(4 * 2 ** 30), {
+    name: 'UsageError',
+    message: /^--memory 4G is more than a Linux guest can have here/,
+    hint: 'Ask for 3G or less.',
+  });
 });

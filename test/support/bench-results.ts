@@ -274,6 +274,7 @@ export function runResult(delivery: 'exit' | 'handler' = 'exit'): RunResult {
     outcome: 'completed',
     error: null,
     config: {
+      firmware: false,
       memoryBytes: 64 * 2 ** 20,
       backing: 'shmem',
       reserve: true,
@@ -294,6 +295,7 @@ export function runResult(delivery: 'exit' | 'handler' = 'exit'): RunResult {
       poison: [],
       onMemoryError: 'stop',
       sourceRetries: 3,
+      load: 'auto',
       commandLine: '',
       initrd: null,
       pin: { vcpu: [0, 1], handler: [1] },

@@ -4,14 +4,15 @@ import { Uart } from '../../src/vcpu/uart.js';
 const [DATA, IER, IIR, LCR, MCR, LSR, MSR, SCR] = [0, 1, 2, 3, 4, 5, 6, 7] as const;
 const FCR = IIR;
 
-function setUp(): { uart: Uart; sent: number[]; levels: number[] } {
-  const sent: number[] = [];
+function setUp() {
   const levels: number[] = [];
-  const uart = new Uart(
-    (byte) => sent.push(byte),
-    (level) => levels.push(level),
-  );
-  return { uart, sent, levels };
+  const told: string[] = [];
+  const uart = new Uart({
+    setLine: (level) => levels.push(level),
+    tell: (what) => told.push(what),
+    stopping: () => true,
+  });
+  return { uart, levels, told, sent: () => [...uart.take(1 << 20)] };
 }
 
 const bytes = (text: string): Uint8Array => Buffer.from(text, 'latin1');
@@ -26,7 +27,7 @@ t.test('what the guest writes is sent; the transmitter is always empty', async (
     reads(t, uart, LSR, 0x60, 'empty');
     uart.write(DATA, byte);
   }
-  t.strictSame(sent, [0x61, 0x62, 0xff]);
+  t.strictSame(sent(), [0x61, 0x62, 0xff]);
   t.strictSame(levels, [], 'nobody asked for an interrupt');
   reads(t, uart, IIR, 0x01, 'no interrupt');
 });
@@ -41,7 +42,7 @@ t.test('the divisor latch hides data and interrupt enable', async (t) => {
   reads(t, uart, IER, 0x01, 'divisor, high');
   uart.write(LCR, 0x03);
   reads(t, uart, IER, 0x05, 'as before');
-  t.strictSame(sent, []);
+  t.strictSame(sent(), []);
 });
 
 t.test('a transmitter interrupt: when enabled, after each byte, until IIR is read', async (t) => {
@@ -86,22 +87,90 @@ t.test(
 t.test(
   'input that nobody reads is refused once there is no room, and none of it is lost',
   async (t) => {
-    const { uart } = setUp();
-    const text = Uint8Array.from({ length: 5000 }, (_, index) => index);
+    const { uart, told } = setUp();
+    uart.write(IER, 0x01);
+    const text = Uint8Array.from({ length: 9000 }, (_, index) => index);
     let given = uart.receive(text);
     t.equal(given, 4096);
     t.equal(uart.receive(text.subarray(given)), 0);
     const found: number[] = [];
     while ((uart.read(LSR) & 1) === 1) {
       found.push(uart.read(DATA));
-      given += uart.receive(text.subarray(given, given + 1));
+      if (told.length > 0) {
+        t.strictSame(told.splice(0), ['room'], 'once');
+        t.ok(found.length === given - 2048, 'when there is room for half of it');
+        given += uart.receive(text.subarray(given));
+      }
     }
     t.strictSame(Uint8Array.from(found), text);
-    uart.receive(bytes('abc'));
-    uart.write(FCR, 0x03);
-    reads(t, uart, LSR, 0x60, 'clearing the FIFO forgets them');
   },
 );
+
+t.test(
+  'what is typed before a driver listens is kept, whatever it throws away as it starts',
+  async (t) => {
+    const { uart, levels } = setUp();
+    uart.receive(bytes('typed ahead'));
+    reads(t, uart, LSR, 0x60, 'nothing to be had yet');
+    uart.write(FCR, 0x07);
+    reads(t, uart, DATA, 0, 'drivers read it to be rid of it');
+    t.strictSame(levels, []);
+    uart.write(IER, 0x01);
+    t.strictSame(levels, [1], 'now it listens');
+    let found = '';
+    while ((uart.read(LSR) & 1) === 1) {
+      found += String.fromCharCode(uart.read(DATA));
+    }
+    t.equal(found, 'typed ahead');
+    uart.receive(bytes('0123456789abcdefXYZ'));
+    uart.write(FCR, 0x03);
+    reads(t, uart, DATA, 'X'.charCodeAt(0), 'clearing the FIFO forgets what is in it: 16 bytes');
+  },
+);
+
+t.test('a program that polls listens by the modem lines', async (t) => {
+  const { uart } = setUp();
+  uart.receive(bytes('x'));
+  uart.write(MCR, 0x03);
+  reads(t, uart, LSR, 0x61, 'there it is');
+  reads(t, uart, DATA, 0x78, '');
+});
+
+t.test('the main thread is told of output once, until it finds none', async (t) => {
+  const { uart, told, sent } = setUp();
+  for (const byte of bytes('a line\n')) {
+    uart.write(DATA, byte);
+    uart.read(LSR);
+  }
+  t.strictSame(told, [], 'a driver that is at it has more to come');
+  uart.read(IIR);
+  t.strictSame(told, ['output']);
+  uart.write(DATA, 0x62);
+  uart.read(IIR);
+  t.strictSame(told, ['output'], 'it is on its way');
+  t.equal(sent().length, 8);
+  uart.write(DATA, 0x63);
+  uart.read(IIR);
+  t.strictSame(told, ['output'], 'it will look again');
+  t.equal(sent().length, 1);
+  t.equal(sent().length, 0);
+  uart.write(DATA, 0x64);
+  uart.flush();
+  t.strictSame(told, ['output', 'output'], 'it had found none');
+});
+
+t.test('a guest that is too far ahead waits; one that is to stop does not', async (t) => {
+  const { uart, told, sent } = setUp();
+  for (let at = 0; at < 256 * 1024 + 3; at++) {
+    uart.write(DATA, at);
+  }
+  t.strictSame(told, ['output'], 'at half of what there is room for');
+  t.strictSame(
+    sent(),
+    Array.from({ length: 256 * 1024 }, (_, at) => at & 0xff),
+    'what came after has nowhere to go',
+  );
+});
 
 t.test('loopback: what a driver tries to find out whether there is a UART', async (t) => {
   const { uart, sent } = setUp();
@@ -113,20 +182,23 @@ t.test('loopback: what a driver tries to find out whether there is a UART', asyn
   uart.write(MCR, 0x15); // loopback, OUT1, DTR
   reads(t, uart, MSR, 0x60, 'OUT1 is ring indicator, DTR is data set ready');
   uart.write(DATA, 0x7e);
-  t.strictSame(sent, [], 'nothing leaves');
+  t.strictSame(sent(), [], 'nothing leaves');
   reads(t, uart, DATA, 0x7e, 'it comes back');
 });
 
 t.test('another thread attaches to the same registers', async (t) => {
   const { uart } = setUp();
-  const sent: number[] = [];
   const other = new Uart(
-    (byte) => sent.push(byte),
-    () => undefined,
+    { setLine: () => undefined, tell: () => undefined, stopping: () => true },
     uart.buffer,
   );
   uart.write(LCR, 0x1b);
   reads(t, other, LCR, 0x1b, '');
+  other.write(IER, 0x01);
   other.receive(bytes('x'));
   reads(t, uart, DATA, 0x78, '');
+  uart.write(DATA, 0x31);
+  other.write(DATA, 0x32);
+  uart.write(DATA, 0x33);
+  t.strictSame([...uart.take(10)], [0x31, 0x32, 0x33], 'in the order in which they wrote');
 });
