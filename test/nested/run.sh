@@ -200,7 +200,7 @@ while [ $# -gt 0 ]; do
   all_results+=("$results")
   consoles+=("$work/console-$count")
   dd if="$commands" of="$work/commands-$count" bs=4096 conv=sync status=none # a drive has whole sectors
-  TMPDIR=$work nice setpriv --pdeathsig TERM timeout -k 2 "$seconds" \
+  TMPDIR=$work setpriv --pdeathsig TERM timeout -k 2 "$seconds" \
     qemu-system-x86_64 -accel tcg -cpu EPYC,+svm,+npt -machine pc \
     -m "${NESTED_MEMORY:-1G}" -smp "${NESTED_CPUS:-1}" -nodefaults -display none -no-reboot \
     -kernel "$vmlinuz" -initrd "$work/initramfs" \
