@@ -118,7 +118,7 @@ mkdir -p "$root/bin" "$root/modules"
 cp "$(command -v busybox)" "$root/bin/busybox"
 cp "$here/init" "$root/init"
 chmod +x "$root/init"
-for module in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk \
+for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk \
   virtio_console irqbypass ccp kvm kvm-amd hwpoison-inject; do
   found=$(find "$kernel" -name "$module.ko*" | head -1)
   [ -n "$found" ] || continue # built in

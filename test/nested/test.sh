@@ -41,7 +41,7 @@ main() {
       [ "${loads[machine]}" -ge "${loads[least]}" ] || least=$machine
     done
     loads[least]=$((loads[least] + seconds))
-    echo "timeout 400 node $test" >>"$work/commands-$least"
+    echo "timeout 800 node $test" >>"$work/commands-$least"
   done <"$work/tests"
 
   began=$SECONDS
