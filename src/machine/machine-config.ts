@@ -9,6 +9,7 @@ import { nameOfFault, type SourceFault } from '../source/faulty-source.js';
 import type { Network } from '../source/network-link.js';
 import { type ContentsSpec, DEFAULT_SEED } from '../source/open-source.js';
 import { DELIVERY_NAMES, type DeliveryName } from './delivery.js';
+import { checkFirmware } from './firmware.js';
 import { MAX_MEMORY_BYTES, MIN_MEMORY_BYTES } from './guest-physical-map.js';
 import { COLLAPSE_POLICIES, type CollapsePolicy, whyRefused } from './refusals.js';
 import { checkWriters, type Writers } from './writers.js';
@@ -29,6 +30,8 @@ export interface Background {
 export interface RunOptions {
   /** The name of a bundled guest, or a path. */
   readonly image: string;
+  /** Whether the image is a PC's firmware, which starts at the reset vector. Default false. */
+  readonly firmware?: boolean;
   /** Guest RAM in bytes, a multiple of the fault unit. Default 256 MiB. */
   readonly memoryBytes?: number;
   /** Default `shmem`. */
@@ -132,6 +135,7 @@ export interface Progress {
 /** The options, complete and checked. */
 export interface MachineConfig {
   readonly image: string;
+  readonly firmware: boolean;
   readonly memoryBytes: number;
   readonly backing: BackingName;
   readonly reserve: boolean;
@@ -256,6 +260,10 @@ export function completeConfig(options: RunOptions): MachineConfig {
       `${refusal.flag} cannot be used as given with --backing ${backing.name}${delivery === 'auto' ? '' : ` and --delivery ${delivery}`}: ${refusal.reason}`,
     );
   }
+  const { firmware = false, commandLine = '', initrd = null } = options;
+  if (firmware) {
+    checkFirmware(memoryBytes, commandLine, initrd);
+  }
   const { traceLocks = false, countFaultRetries = false } = options;
   const pin = options.pin ?? {};
   for (const cpu of [...(pin.vcpu ?? []), ...(pin.handler ?? [])]) {
@@ -271,6 +279,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
   }
   return {
     image: options.image,
+    firmware,
     memoryBytes,
     backing: backing.name as BackingName,
     reserve,
@@ -297,8 +306,8 @@ export function completeConfig(options: RunOptions): MachineConfig {
     failSource,
     sourceRetries: checkRetries(options.sourceRetries ?? DEFAULT_SOURCE_RETRIES),
     load: oneOf('--load', options.load ?? 'auto', LOAD_POLICIES),
-    commandLine: options.commandLine ?? '',
-    initrd: options.initrd ?? null,
+    commandLine,
+    initrd,
     pin,
     params: options.params ?? {},
     timeoutSeconds,

@@ -44,8 +44,9 @@ export async function boot(then: string, options: Partial<RunOptions> = {}): Pro
     memoryBytes: 256 * MIB,
     timeoutSeconds: 250,
     ...options,
-    onConsole: (text) => {
+    onConsole: (text, vcpu) => {
       console += text;
+      return options.onConsole?.(text, vcpu);
     },
   });
   return { result, console };
