@@ -2,7 +2,8 @@
  * A stock Linux kernel boots with all of its memory missing, to a shell, and switches itself off.
  *
  * FAULTLINE_LINUX_MATRIX=1 boots with every delivery, backing and number of vCPUs, and tries every way
- * out; FAULTLINE_LINUX_BOOTS=20 boots so often in a row, alternately in exit and handler delivery.
+ * out; FAULTLINE_LINUX_BOOTS=20 boots so often in a row, alternately in exit and handler delivery, on
+ * FAULTLINE_LINUX_BACKING (shmem), and does nothing else.
  */
 import t from 'tap';
 import type { RunOptions } from '../../src/machine/machine-config.js';
@@ -53,8 +54,7 @@ t.test(
       'echo answer $((6 * 7)); cat /proc/cmdline',
       'poweroff -f',
     ]);
-    const console = '';
-    const { result } = await boot('', {
+    const { result, console } = await boot('', {
       backing: 'hugetlb-2M',
       delivery: 'exit',
       memoryBytes,
@@ -170,11 +170,18 @@ t.test(
   `${boots} boots in a row`,
   { skip: skip || (boots === 0 && 'FAULTLINE_LINUX_BOOTS is not set'), timeout: 3_600_000 },
   async (t) => {
+    const backing = process.env.FAULTLINE_LINUX_BACKING ?? 'shmem';
+    const memoryBytes = 128 * MIB;
+    if (backing === 'hugetlb-2M' && !withHugetlbPages(t, 2 * MIB, memoryBytes / (2 * MIB))) {
+      return;
+    }
     for (let index = 0; index < boots; index++) {
       const delivery = index % 2 === 0 ? 'exit' : 'handler';
       const booted = await boot('poweroff', {
         delivery,
-        around: 'adaptive',
+        backing: backing as NonNullable<RunOptions['backing']>,
+        memoryBytes,
+        around: backing.startsWith('hugetlb') ? 0 : 'adaptive',
         vcpus: 1 + (Math.floor(index / 2) % 2),
       });
       t.comment(`boot ${index + 1}: ${describeBoot(booted)}`);
