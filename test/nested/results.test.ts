@@ -1,6 +1,5 @@
 /** What is said about results from nested machines, also of one that ended in the middle. */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
@@ -44,12 +43,14 @@ function reported(t: Test, commands: string, results: string) {
   const folder = t.testdir({ commands, results });
   const tap = join(folder, 'results.tap');
   const pair = [join(folder, 'commands'), join(folder, 'results')];
-  const table = execFileSync(process.execPath, [built('./results.js'), tap, folder, ...pair]);
+  const made = spawnSync(process.execPath, [built('./results.js'), tap, folder, ...pair], {
+    encoding: 'utf8',
+  });
   const report = spawnSync(process.execPath, [built('../report.js'), tap], {
     env: { ...process.env, FAULTLINE_REQUIRE_KVM: 'inside' },
     encoding: 'utf8',
   });
-  return { table: table.toString(), tap: readFileSync(tap, 'utf8'), report };
+  return { table: made.stdout, status: made.status, report };
 }
 
 const sent = (command: string, output: string, status: number): string =>
@@ -59,9 +60,15 @@ t.test('each file has a line, with what it counted and how long it took', async 
   const commands =
     'timeout 9 node dist/test/a/one.test.js\ntimeout 9 node dist/test/a/two.test.js\n';
   const [one, two] = commands.trim().split('\n') as [string, string];
-  const { table, report } = reported(t, commands, sent(one, PASSING, 0) + sent(two, FAILING, 1));
+  const { table, status, report } = reported(
+    t,
+    commands,
+    sent(one, PASSING, 0) + sent(two, FAILING, 1),
+  );
   t.match(table, /test\/a\/one\.test +2 +0 +1 +2\.5 +passed/);
   t.match(table, /test\/a\/two\.test +0 +1 +0 +2\.5 +failed/);
+  t.equal(status, 1);
+  t.equal(reported(t, `${one}\n`, sent(one, PASSING, 0)).status, 0);
   t.match(
     report.stdout,
     /failed: test\/a\/two\.test > one > should be equal\n +at test\/kvm\/some\.test\.ts:7/,
@@ -78,11 +85,12 @@ t.test('what did not end, never began or said nothing has failed', async (t) => 
     sent(dead, `${PASSING}nested: stderr: Segmentation fault\n`, 139),
     `nested: begin ${half}\nTAP version 14\n# Subtest: one\n    ok 1 - right\n`,
   ];
-  const { table, report } = reported(t, `${commands.join('\n')}\n`, results.join(''));
+  const { table, status, report } = reported(t, `${commands.join('\n')}\n`, results.join(''));
   t.match(table, /test\/half .*did not end/);
   t.match(table, /test\/never .*never began/);
   t.match(table, /test\/silent .*made no assertion/);
   t.match(table, /test\/dead .*ended with status 139/);
+  t.equal(status, 1);
   t.match(report.stdout, /Segmentation fault/);
   t.match(report.stdout, /0 passed, 4 failed, 0 skipped\n$/);
 });

@@ -59,7 +59,7 @@ main() {
 
   mkdir -p dist
   echo
-  node dist/test/nested/results.js "$work/results.tap" "$work/maps" "${pairs[@]}"
+  node dist/test/nested/results.js "$work/results.tap" "$work/maps" "${pairs[@]}" || status=1
   FAULTLINE_REQUIRE_KVM=inside node dist/test/report.js "$work/results.tap" || status=1
   echo "took $took s, with making the machines"
   exit "$status"
