@@ -73,7 +73,11 @@ for (const { delivery, runs, switches, locks } of [
         t.ok(Math.abs(figure! - wanted) <= room, `${figure} ${what} a fault, about ${wanted}`);
       };
       near(kvmRuns, runs, 0.05, 'KVM_RUN returns');
-      near(contextSwitches, switches, 0.3, 'context switches');
+      // Whoever sleeps for a fault does so each time; a machine this slow preempts now and then besides.
+      t.ok(
+        contextSwitches! >= switches - 0.05 && contextSwitches! < switches + 0.9,
+        `${contextSwitches} context switches a fault: ${switches}, and less than one more`,
+      );
       t.ok(
         locks.some((wanted) => Math.abs(mmapLockAcquisitions! - wanted) <= 0.05),
         `${mmapLockAcquisitions} acquisitions of mmap_lock a fault, one of ${locks}`,
