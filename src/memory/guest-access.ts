@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { ProcessMemory } from '../ffi/process-memory.js';
 import { WINDOW_BYTES, WindowedMemory } from '../ffi/view.js';
 import type { GuestMemoryLayout } from './guest-memory.js';
@@ -26,7 +27,18 @@ export function openAccess(memory: GuestMemoryLayout): GuestAccess {
   if (backing.inspect === 'guest') {
     return new CopyingAccess(guestAddress);
   }
-  return backing.truncatable ? new CopyingAccess(aliasAddress) : new AliasAccess(memory);
+  const mayBeLost = backing.truncatable || memoryHasFailed();
+  return mayBeLost ? new CopyingAccess(aliasAddress) : new AliasAccess(memory);
+}
+
+/**
+ * Whether frames of this machine have failed since it was started: touching one is SIGBUS, which
+ * ends the process. False where the kernel does not deal with that (CONFIG_MEMORY_FAILURE).
+ */
+function memoryHasFailed(): boolean {
+  const [, kilobytes] =
+    /^HardwareCorrupted:\s+(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8')) ?? [];
+  return Number(kilobytes ?? 0) > 0;
 }
 
 class AliasAccess implements GuestAccess {

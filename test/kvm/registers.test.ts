@@ -175,3 +175,23 @@ for (const level of [0, 3] as const) {
     },
   );
 }
+
+t.test(
+  'long mode is for a vCPU that has its CPUID',
+  { skip: kvmSkip(), timeout: 20_000 },
+  async (t) => {
+    using system = KvmSystem.open();
+    using vm = system.createVm();
+    using vcpu = vm.createVcpu(0);
+    const enter = (): void => vcpu.changeSystemRegisters((sregs) => setLongMode(sregs, 0, tables));
+    try {
+      enter();
+      t.comment('this KVM takes it before, too');
+    } catch (error) {
+      t.match(error, { message: 'KVM_SET_SREGS failed: EINVAL' });
+    }
+    vcpu.setCpuid(system.supportedCpuid());
+    enter();
+    t.equal(vcpu.systemRegisters().efer, 0xd00, 'LME LMA NXE');
+  },
+);

@@ -103,6 +103,25 @@ t.test('OUT exits with port, size and data; then HLT', options, async (t) => {
   t.equal(it.run(), KVM_EXIT_HLT);
 });
 
+t.test('an OUT is finished before registers are changed: by immediate_exit', options, async (t) => {
+  // kvm_amd moves RIP past the instruction only with the next KVM_RUN, which would move it again.
+  const it = machine(t, [0xe6, 0x10, 0xf4]); // out 0x10, al; hlt
+  it.memory.set([0xb0, 0x42, 0xe6, 0x20, 0xf4], 0x2000); // mov al, 0x42; out 0x20, al; hlt
+  t.equal(it.run(), KVM_EXIT_IO);
+  t.equal(it.page.ioPort, 0x10);
+  const { rip: before } = it.vcpu.registers();
+  t.ok([ENTRY, ENTRY + 2].includes(before), `RIP 0x${before.toString(16)} at the exit`);
+  it.page.immediateExit = true;
+  t.strictSame([ioctl(it.vcpu.fd, KVM_RUN, 0), errno()], [-1, constants.errno.EINTR]);
+  it.page.immediateExit = false;
+  t.equal(it.vcpu.registers().rip, ENTRY + 2, 'past the instruction, on any KVM');
+  it.vcpu.setRegisters({ rip: 0x2000, rflags: X86_EFLAGS_FIXED });
+  t.equal(it.run(), KVM_EXIT_IO);
+  t.match(it.page, { ioDirection: KVM_EXIT_IO_OUT, ioPort: 0x20 });
+  t.equal(it.page.u8[it.page.ioDataOffset], 0x42, 'no instruction was skipped');
+  t.equal(it.run(), KVM_EXIT_HLT);
+});
+
 t.test('IN takes what is put into the page', options, async (t) => {
   const it = machine(t, [
     0xe4,

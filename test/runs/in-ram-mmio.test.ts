@@ -6,6 +6,7 @@ import { buildElf, buildNote } from '../support/elf-builder.js';
 import { kvmSkip } from '../support/host.js';
 
 const skip = kvmSkip();
+t.setTimeout(120_000);
 
 // At CPL0, so that shadow paging emulates it: the access to a missing page comes out as MMIO.
 const code = [
@@ -32,7 +33,8 @@ for (const delivery of ['exit', 'handler', 'kernel'] as const) {
       image,
       delivery,
       memoryBytes: 8 * 2 ** 20,
-      timeoutSeconds: 10,
+      load: 'resident', // hardware paging would load the image on demand
+      timeoutSeconds: 30,
     });
     t.match(result, { outcome: 'completed', perVcpu: [{ end: 'halted' }] });
     const [vcpu] = result.perVcpu;
@@ -64,7 +66,8 @@ t.test('a CPL3 guest takes the same faults by trap marker', { skip }, async (t) 
     image,
     delivery: 'exit',
     memoryBytes: 8 * 2 ** 20,
-    timeoutSeconds: 10,
+    load: 'resident',
+    timeoutSeconds: 30,
   });
   t.match(result, {
     outcome: 'completed',

@@ -16,7 +16,12 @@ export function kvmSkip(): string | false {
 
 /** Why KVM here does not emulate a guest at CPL0, as it does under shadow paging; or false. */
 export function shadowSkip(): string | false {
-  return describeHost().paging === 'shadow' ? false : 'needs a KVM with shadow paging';
+  return describeHost().paging === 'shadow' ? false : 'needs shadow paging';
+}
+
+/** Why KVM here does not leave guest page tables to the CPU (EPT, NPT); or false. */
+export function hardwareSkip(): string | false {
+  return describeHost().paging === 'hardware' ? false : 'needs hardware paging (EPT or NPT)';
 }
 
 /** Why this is not root, or false. */

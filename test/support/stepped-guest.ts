@@ -103,7 +103,13 @@ export class SteppedGuest {
     const note = buildNote({ level });
     const elf = buildElf({ code: Uint8Array.from(code.bytes), note });
     const image = join(t.testdir({ 'guest.elf': Buffer.from(elf) }), 'guest.elf');
-    const config = completeConfig({ memoryBytes: MEMORY_BYTES, ...options, image });
+    // What is missing is what the test says, also where hardware paging would load on demand.
+    const config = completeConfig({
+      memoryBytes: MEMORY_BYTES,
+      load: 'resident',
+      ...options,
+      image,
+    });
     this.machine = new Machine(config);
     t.teardown(() => this.machine.close());
     this.source = openSource(config.source);
