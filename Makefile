@@ -18,7 +18,7 @@ WORKERS := vcpu/vcpu-worker fault/handler-worker fault/chore-worker
 BUNDLE := --bundle --platform=node --target=node20 --format=cjs --external:koffi --sourcemap \
 	--entry-names=[name] --out-extension:.js=.cjs --pure:bind --log-level=warning
 
-.PHONY: demo build test test-kvm test-nested coverage soak fuzz bench lint format readme guest-images clean
+.PHONY: demo build test test-kvm test-nested boots-nested coverage soak fuzz bench lint format readme guest-images clean
 
 demo: build
 	@node $(DIST)/src/cli/main.js bench deliveries --pages 16384
@@ -85,6 +85,12 @@ endif
 
 test-nested: build .tap/.built
 	@status=0; test/nested/test.sh $(NESTED_TESTS) || status=$$?; echo $$status >$(DIST)/nested-status; exit $$status
+
+# A stock Linux kernel booted twenty times in a row in a nested machine: some ten minutes.
+boots-nested:
+	FAULTLINE_LINUX_BOOTS=20 FAULTLINE_LINUX_BACKING=hugetlb-2M \
+	  NESTED_MACHINES=1 NESTED_SECONDS=1900 \
+	  $(MAKE) test-nested TESTS='$(DIST)/test/linux/boot.test.js'
 
 # What takes longer than `make test` has time for: everything together for ten minutes, 200 runs in a
 # row, 200 signals at random moments.

@@ -1,5 +1,5 @@
 import { UnsupportedError, UsageError } from '../../src/ffi/errors.js';
-import { checkNetwork } from '../../src/machine/machine-config.js';
+import { checkNetwork } from '../../src/machine/source-checks.js';
 import { describeHost } from '../../src/measure/host.js';
 import type { BackingName } from '../../src/memory/backing.js';
 import { formatSize, LARGEST_UNIT_BYTES, PAGE_BYTES } from '../../src/memory/sizes.js';

@@ -10,6 +10,7 @@ import { DEFAULT_WRITES_PER_SECOND } from '../machine/writers.js';
 import type { BackingName } from '../memory/backing.js';
 import { findBacking } from '../memory/open-backing.js';
 import { formatSize } from '../memory/sizes.js';
+import { type DescribedBench, listBenches, listTaken, optionOf, showHelp } from './bench-help.js';
 import { interruptible } from './interrupt.js';
 import {
   listOf,
@@ -29,6 +30,7 @@ type BenchSetModule = typeof import('../../bench/scale/all.js');
 interface BenchFlags extends BenchChoices {
   readonly json?: string;
   readonly list?: true;
+  readonly help?: true;
 }
 
 export function benchCommand(): Command {
@@ -115,13 +117,20 @@ export function benchCommand(): Command {
     .addOption(new Option('--seed <N>', 'of what is drawn by lot').argParser(parseWhole))
     .option('--json <FILE>', 'writes the result there, - for stdout')
     .option('--list', 'lists the benches')
-    .addHelpText('after', '\nExample:\n  faultline bench overhead --repeat 7 --json overhead.json')
-    .action(async (name: string | undefined, flags: BenchFlags) => {
+    .helpOption(false) // which options there are depends on the NAME
+    .option('-h, --help', 'shows this; after a NAME, what that bench takes')
+    .action(async (name: string | undefined, flags: BenchFlags, command: Command) => {
       // The numerical libraries behind them take a quarter of a second to load.
       const set = await import('../../bench/scale/all.js');
       const { BENCHES } = await import('../../bench/scale/registry.js');
+      const described: readonly DescribedBench[] = [...BENCHES, { ...set.ALL, takes: [] }];
       if (flags.list) {
-        process.stdout.write(list([...BENCHES, { ...set.ALL, takes: [] }]));
+        process.stdout.write(listBenches(described, command, process.stdout.columns));
+        return;
+      }
+      const named = described.find((candidate) => candidate.name === name);
+      if (flags.help && (name === undefined || named !== undefined)) {
+        showHelp(command, named ?? null);
         return;
       }
       if (name === set.ALL.name) {
@@ -139,7 +148,8 @@ export function benchCommand(): Command {
     });
 }
 
-async function run(bench: Bench, { json, list: _list, ...choices }: BenchFlags): Promise<void> {
+async function run(bench: Bench, flags: BenchFlags): Promise<void> {
+  const { json, list: _list, help: _help, ...choices } = flags;
   checkChoices(bench.name, bench.takes, choices);
   await report(
     json,
@@ -152,8 +162,9 @@ async function run(bench: Bench, { json, list: _list, ...choices }: BenchFlags):
 /** All benches, each in brief. */
 async function runSet(
   { ALL, runAll, describeAll }: BenchSetModule,
-  { json, list: _list, ...choices }: BenchFlags,
+  flags: BenchFlags,
 ): Promise<void> {
+  const { json, list: _list, help: _help, ...choices } = flags;
   checkChoices(ALL.name, [], choices);
   await report(json, false, runAll, (set) => describeAll(set));
 }
@@ -204,11 +215,6 @@ async function report<Result>(
 
 const MAY_BE_ZERO = new Set(['delayMicroseconds', 'writers']);
 
-/** `delayMicroseconds` → `--delay-microseconds` */
-function optionOf(choice: string): string {
-  return `--${choice.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-}
-
 function checkChoices(
   bench: string,
   takes: readonly (keyof BenchChoices)[],
@@ -239,19 +245,4 @@ function checkPages(pages: number): void {
   if (bytes > totalmem()) {
     throw new UnsupportedError(`${takes}, which is more than this host has`, 'Use fewer pages.');
   }
-}
-
-function listTaken(takes: readonly (keyof BenchChoices)[]): string {
-  return takes.length === 0 ? 'nothing but --json' : takes.map(optionOf).join(', ');
-}
-
-function list(
-  benches: readonly Pick<Bench, 'name' | 'description' | 'extent' | 'takes'>[],
-): string {
-  return benches
-    .map(
-      ({ name, description, extent, takes }) =>
-        `${name}: ${description} (${extent}; takes ${listTaken(takes)})\n`,
-    )
-    .join('');
 }

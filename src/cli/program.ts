@@ -91,5 +91,6 @@ function describeFailure(error: unknown): ErrorReport {
 
 /** The image that `run` was given, as far as the command line was understood. */
 function imageOf(program: Command): string | null {
-  return program.commands.find((command) => command.name() === 'run')?.args[0] ?? null;
+  const run = program.commands.find((command) => command.name() === 'run');
+  return run?.opts<{ firmware?: string }>().firmware ?? run?.args[0] ?? null;
 }

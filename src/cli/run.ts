@@ -38,6 +38,7 @@ import { RunProgress } from './progress.js';
 import { typedInput } from './typed-input.js';
 
 export interface RunFlags {
+  readonly firmware?: string;
   readonly memory: number;
   readonly backing: NonNullable<RunOptions['backing']>;
   readonly reserve: boolean;
@@ -82,6 +83,10 @@ export function runCommand(): Command {
     .argument(
       '[IMAGE]',
       'a bundled guest (--list), or the path of a flat binary, ELF64 image, PVH kernel or bzImage',
+    )
+    .option(
+      '--firmware <FILE>',
+      "boots a PC's firmware instead of an IMAGE, from the reset vector; its debug port is the console",
     )
     .addOption(
       new Option('--memory <SIZE>', 'guest RAM')
@@ -265,20 +270,33 @@ export function runCommand(): Command {
         process.stdout.write(listGuests());
         return;
       }
-      if (image === undefined) {
-        throw new UsageError(
-          'run needs an IMAGE',
-          'Name a bundled guest (faultline run --list) or a path.',
-        );
-      }
-      process.exitCode = await run(image, flags);
+      process.exitCode = await run(imageOf(image, flags.firmware), flags);
     });
+}
+
+/** What is booted: firmware is, and loads nothing else. */
+export function imageOf(image: string | undefined, firmware: string | undefined): string {
+  if (image !== undefined && firmware !== undefined) {
+    throw new UsageError(
+      `--firmware takes the place of an IMAGE, and ${image} was given too`,
+      'Name one of them.',
+    );
+  }
+  const booted = firmware ?? image;
+  if (booted === undefined) {
+    throw new UsageError(
+      'run needs an IMAGE',
+      'Name a bundled guest (faultline run --list) or a path, or give it --firmware.',
+    );
+  }
+  return booted;
 }
 
 /** What the command line asks for. */
 export function optionsOf(image: string, flags: RunFlags): RunOptions {
   return {
     image,
+    firmware: flags.firmware !== undefined,
     memoryBytes: flags.memory,
     backing: flags.backing,
     reserve: flags.reserve,

@@ -40,6 +40,11 @@ export class ScratchPage {
     return this.u32[offset >> 2]! + this.u32[(offset >> 2) + 1]! * 0x1_0000_0000;
   }
 
+  /** A 64-bit value, exact. It allocates. */
+  getBigU64(offset: number): bigint {
+    return BigInt(this.u32[offset >> 2]!) | (BigInt(this.u32[(offset >> 2) + 1]!) << 32n);
+  }
+
   /** A signed 64-bit value; exact between -2^53 and 2^53. */
   getS64(offset: number): number {
     return this.u32[offset >> 2]! + this.s32[(offset >> 2) + 1]! * 0x1_0000_0000;

@@ -80,6 +80,24 @@ export function setRealMode(sregs: ScratchPage): void {
   }
 }
 
+/** Where a CPU begins, in its first code segment. */
+export const RESET_IP = 0xfff0;
+const RESET_SELECTOR = 0xf000;
+const RESET_CODE_BASE = 0xffff_0000;
+
+/** As after a reset: real mode, but code comes from the last 64 KiB below 4 GiB. */
+export function setResetVector(sregs: ScratchPage): void {
+  setRealMode(sregs);
+  setSegment(sregs, 'cs', {
+    base: RESET_CODE_BASE,
+    limit: 0xffff,
+    present: 1,
+    s: 1,
+    type: CODE_EXECUTE_READ_ACCESSED,
+    selector: RESET_SELECTOR,
+  });
+}
+
 /** 32-bit protected mode without paging, all of memory in every segment: how PVH starts a guest. */
 export function setProtectedMode(sregs: ScratchPage): void {
   const flat: Segment = { limit: 0xffff_ffff, present: 1, s: 1, g: 1, db: 1 };

@@ -11,12 +11,23 @@ import {
   KVM_SET_SREGS,
   kvm_signal_mask,
 } from '../uapi/kvm.js';
-import { kvm_regs, kvm_segment, kvm_sregs } from '../uapi/kvm-x86.js';
+import { EFER_LMA, kvm_regs, kvm_segment, kvm_sregs } from '../uapi/kvm-x86.js';
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from '../uapi/mman.js';
 import { kvmIoctl } from './kvm-ioctl.js';
+import type { PagingRegisters } from './page-walk.js';
 
 export type GeneralRegister = keyof typeof kvm_regs.offset;
 export type GeneralRegisters = Partial<Record<GeneralRegister, number>>;
+
+export type CodeBits = 16 | 32 | 64;
+
+/** Which instruction a vCPU stands at, and what it takes to read it. */
+export interface CodePosition extends PagingRegisters {
+  readonly rip: bigint;
+  /** RIP and the base of CS, as the code's mode adds them up. */
+  readonly linear: bigint;
+  readonly bits: CodeBits;
+}
 
 /**
  * A vCPU and the mapping of its `kvm_run` page. It is created and set up on any thread, but must
@@ -80,6 +91,25 @@ export class Vcpu extends Descriptor {
       cr4: scratch.getU64(cr4),
       efer: scratch.getU64(efer),
       csBase: scratch.getU64(cs + kvm_segment.offset.base),
+    };
+  }
+
+  /** Exact, where {@link registers} may lose the low bits of a kernel's addresses. */
+  codePosition(): CodePosition {
+    kvmIoctl('KVM_GET_REGS', this.fd, KVM_GET_REGS, scratch.address);
+    const rip = scratch.getBigU64(kvm_regs.offset.rip);
+    const { cr0, cr3, cr4, efer, csBase } = this.systemRegisters();
+    const { cs } = kvm_sregs.offset; // systemRegisters has left them in the page
+    const has = (field: 'l' | 'db'): boolean => scratch.u8[cs + kvm_segment.offset[field]] !== 0;
+    const isLong = (efer & EFER_LMA) !== 0 && has('l');
+    return {
+      cr0,
+      cr3,
+      cr4,
+      efer,
+      rip,
+      linear: isLong ? rip : (BigInt(csBase) + rip) & 0xffff_ffffn,
+      bits: isLong ? 64 : has('db') ? 32 : 16,
     };
   }
 

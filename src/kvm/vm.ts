@@ -7,6 +7,7 @@ import {
   KVM_CREATE_IRQCHIP,
   KVM_CREATE_PIT2,
   KVM_CREATE_VCPU,
+  KVM_PIT_SPEAKER_DUMMY,
   KVM_SET_IDENTITY_MAP_ADDR,
   KVM_SET_TSS_ADDR,
   KVM_SET_USER_MEMORY_REGION,
@@ -42,16 +43,16 @@ export class Vm extends Descriptor {
   }
 
   /**
-   * Puts KVM's three-page TSS and one-page identity map just below the BIOS, out of the way of
+   * Puts KVM's three-page TSS and one-page identity map below the largest BIOS, out of the way of
    * guest RAM. VMX without unrestricted guest needs them to run real mode; others ignore them.
    */
   reserveRealModePages(): void {
     if (this.checkExtension(KVM_CAP_SET_IDENTITY_MAP_ADDR) > 0) {
-      scratch.setU64(0, 0xfffb_c000);
+      scratch.setU64(0, 0xfeff_c000);
       kvmIoctl('KVM_SET_IDENTITY_MAP_ADDR', this.fd, KVM_SET_IDENTITY_MAP_ADDR, scratch.address);
     }
     if (this.checkExtension(KVM_CAP_SET_TSS_ADDR) > 0) {
-      kvmIoctl('KVM_SET_TSS_ADDR', this.fd, KVM_SET_TSS_ADDR, 0xfffb_d000);
+      kvmIoctl('KVM_SET_TSS_ADDR', this.fd, KVM_SET_TSS_ADDR, 0xfeff_d000);
     }
   }
 
@@ -59,6 +60,8 @@ export class Vm extends Descriptor {
   createInterruptControllers(): void {
     kvmIoctl('KVM_CREATE_IRQCHIP', this.fd, KVM_CREATE_IRQCHIP, 0);
     scratch.clear(0, kvm_pit_config.size);
+    // Port 0x61 too, by which a guest measures its TSC against the timer.
+    scratch.u32[kvm_pit_config.offset.flags >> 2] = KVM_PIT_SPEAKER_DUMMY;
     kvmIoctl('KVM_CREATE_PIT2', this.fd, KVM_CREATE_PIT2, scratch.address);
   }
 

@@ -1,3 +1,10 @@
+import {
+  PM_TIMER_PORT,
+  PM1_CONTROL_PORT,
+  PM1_EVENT_PORT,
+  PM1_EVENT_PORTS,
+  SLEEP_TYPE_S5,
+} from '../vcpu/pc-port-numbers.js';
 import type { ImageSegment } from './image.js';
 
 /**
@@ -7,18 +14,6 @@ import type { ImageSegment } from './image.js';
 
 /** Where firmware has its tables, and where a kernel that is not told looks for the root pointer. */
 export const ACPI_ADDRESS = 0xe0000;
-
-/** I/O ports of the power management registers. */
-export const PM1_EVENT_PORT = 0x600;
-export const PM1_EVENT_PORTS = 4;
-export const PM1_CONTROL_PORT = 0x604;
-/** Writing this to the control register, with the sleep type of S5, switches the machine off. */
-export const SLEEP_ENABLE = 1 << 13;
-export const SLEEP_TYPE_S5 = 5;
-export const SLEEP_TYPE_SHIFT = 10;
-/** A free-running counter of 3.579545 MHz, 32 bits. */
-export const PM_TIMER_PORT = 0x608;
-export const PM_TIMER_HERTZ = 3_579_545;
 
 const LOCAL_APIC_ADDRESS = 0xfee0_0000;
 const IO_APIC_ADDRESS = 0xfec0_0000;

@@ -72,6 +72,9 @@ export function parseBzImage(file: Uint8Array, path: string): Image {
     );
   }
   const initBytes = reader.u32(at('init_size'), 'init_size');
+  if (!Number.isSafeInteger(address + initBytes)) {
+    reader.fail(`pref_address (0x${address.toString(16)}) is out of range`);
+  }
   if (initBytes < code.length) {
     reader.fail(`init_size (${initBytes}) is less than the kernel itself (${code.length})`);
   }

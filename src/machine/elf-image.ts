@@ -163,6 +163,9 @@ function loadSegment(
       `a segment's p_paddr (0x${address.toString(16)}) lies below 0x${IMAGE_START.toString(16)}, where the boot tables are`,
     );
   }
+  if (!Number.isSafeInteger(address + memoryBytes)) {
+    reader.fail(`a segment's p_paddr (0x${address.toString(16)}) is out of range`);
+  }
   return { address, data: reader.slice(start, fileBytes, 'p_offset'), bytes: memoryBytes };
 }
 

@@ -16,6 +16,7 @@ import type { Crew } from './crew.js';
 import { PML4_ADDRESS } from './guest-physical-map.js';
 import type { Machine } from './machine.js';
 import type { RunError } from './run-result.js';
+import { explainUnemulated } from './unemulated.js';
 
 const CAUSES: Readonly<Record<MemoryErrorCause, string>> = {
   source: 'its source could not supply it',
@@ -110,7 +111,9 @@ function explainVcpuEnd(
       return {
         code: 'shutdown',
         message: `vCPU ${index} reset the machine`,
-        hint: 'A kernel does that when it reboots, and after a panic with panic=-1.',
+        hint: machine.config.firmware
+          ? 'Firmware does that when it has found nothing to boot from, as there is no disk.'
+          : 'A kernel does that when it reboots, and after a panic with panic=-1.',
       };
     case 'exited':
       // The `touch` guest's own complaint is more telling than its exit code.
@@ -137,13 +140,26 @@ function explainVcpuEnd(
       );
     case 'failed':
       return (
-        explainLostCode(machine, index) ?? {
+        explainLostCode(machine, index) ??
+        explainInstruction(machine, index, end.code) ?? {
           code: 'guest',
           message: `vCPU ${index} ${whereabouts(machine, index)}: ${end.detail}`,
           hint: '',
         }
       );
   }
+}
+
+/** An instruction that KVM could not emulate; null where it was something else. */
+function explainInstruction(
+  machine: Machine,
+  index: number,
+  code: readonly number[] | undefined,
+): RunError | null {
+  const who = `vCPU ${index} ${whereabouts(machine, index)}`;
+  return code === undefined
+    ? null
+    : explainUnemulated(machine.memory, machine.vcpus[index]!, who, code);
 }
 
 /** KVM itself reads what a CPU needs to deliver an exception, and takes it for absent if it traps. */
@@ -246,12 +262,12 @@ function hintFor({ memory, config }: Machine, { cause }: MemoryFailure): string 
 
 function whereabouts(machine: Machine, index: number): string {
   const vcpu = machine.vcpus[index]!;
-  const { rip } = vcpu.registers();
+  const { rip } = vcpu.codePosition();
   const { cr0, cr3, csBase } = vcpu.systemRegisters();
   const base = csBase === 0 ? '' : `CS base ${hex(csBase)}, `;
   return `at RIP ${hex(rip)} (${base}CR0 ${hex(cr0)}, CR3 ${hex(cr3)})`;
 }
 
-function hex(value: number): string {
+function hex(value: number | bigint): string {
   return `0x${value.toString(16)}`;
 }

@@ -40,8 +40,9 @@ export interface Image {
    * - `long`: 64-bit, on tables of ours
    * - `pvh`: 32-bit protected mode without paging, as Xen starts a guest
    * - `linux`: 64-bit, by Linux' boot protocol
+   * - `firmware`: 16-bit real mode, at the reset vector
    */
-  readonly mode: 'real' | 'long' | 'pvh' | 'linux';
+  readonly mode: 'real' | 'long' | 'pvh' | 'linux' | 'firmware';
   /** IP in real mode, otherwise the physical address of the first instruction. */
   readonly entry: number;
   readonly segments: readonly ImageSegment[];

@@ -17,6 +17,7 @@ import {
   COMMAND_LINE_ADDRESS,
   FIRMWARE_END,
   FIRMWARE_START,
+  GDT_ADDRESS,
   PC_HOLE_START,
   START_INFO_ADDRESS,
 } from './guest-physical-map.js';
@@ -90,10 +91,9 @@ function commandLineOf(text: string, kernel: LinuxKernel): Uint8Array {
     throw new UsageError('--cmdline has a NUL in it');
   }
   const bytes = new TextEncoder().encode(`${text}\0`);
-  if (bytes.length - 1 > kernel.mostCommandLineBytes) {
-    throw new UsageError(
-      `--cmdline has ${bytes.length - 1} bytes, and this kernel takes ${kernel.mostCommandLineBytes}`,
-    );
+  const most = Math.min(kernel.mostCommandLineBytes, GDT_ADDRESS - COMMAND_LINE_ADDRESS - 1);
+  if (bytes.length - 1 > most) {
+    throw new UsageError(`--cmdline has ${bytes.length - 1} bytes, and this kernel takes ${most}`);
   }
   return bytes;
 }

@@ -5,12 +5,20 @@ import { UsageError } from '../ffi/errors.js';
 import type { BackingName } from '../memory/backing.js';
 import { findBacking } from '../memory/open-backing.js';
 import { formatSize } from '../memory/sizes.js';
-import { nameOfFault, type SourceFault } from '../source/faulty-source.js';
+import type { SourceFault } from '../source/faulty-source.js';
 import type { Network } from '../source/network-link.js';
 import { type ContentsSpec, DEFAULT_SEED } from '../source/open-source.js';
 import { DELIVERY_NAMES, type DeliveryName, EXITS_BY, type ExitBy } from './delivery.js';
+import { checkFirmware } from './firmware.js';
 import { MAX_MEMORY_BYTES, MIN_MEMORY_BYTES } from './guest-physical-map.js';
 import { COLLAPSE_POLICIES, type CollapsePolicy, whyRefused } from './refusals.js';
+import {
+  checkDelay,
+  checkFault,
+  checkNetwork,
+  checkRetries,
+  checkSource,
+} from './source-checks.js';
 import { checkWriters, type Writers } from './writers.js';
 
 /** CPUs that threads are pinned to: thread k of a kind to entry k, modulo the length. */
@@ -29,6 +37,8 @@ export interface Background {
 export interface RunOptions {
   /** The name of a bundled guest, or a path. */
   readonly image: string;
+  /** Whether the image is a PC's firmware, which starts at the reset vector. Default false. */
+  readonly firmware?: boolean;
   /** Guest RAM in bytes, a multiple of the fault unit. Default 256 MiB. */
   readonly memoryBytes?: number;
   /** Default `shmem`. */
@@ -136,6 +146,7 @@ export interface Progress {
 /** The options, complete and checked. */
 export interface MachineConfig {
   readonly image: string;
+  readonly firmware: boolean;
   readonly memoryBytes: number;
   readonly backing: BackingName;
   readonly reserve: boolean;
@@ -192,18 +203,10 @@ export const STRATEGIES: readonly Strategy[] = ['no-slow-gup', 'no-uffd-wait'];
 export const MAX_VCPUS = 64;
 export const MAX_HANDLERS = 64;
 export const DEFAULT_SOURCE_RETRIES = 3;
-const MAX_SOURCE_RETRIES = 1000;
 /** Unless told otherwise: as fast as it goes is faster than a guest can take. */
 const DISCARD_BYTES_PER_SECOND = 64 * 2 ** 20;
 /** Neighbours of a fault: what fits into 64 MiB is refused by whoever knows the unit. */
 const MAX_AROUND = 16383;
-/** A page takes half a minute: slower than anything that memory would be brought in over. */
-const LEAST_BITS_PER_SECOND = 1000;
-const MOST_BITS_PER_SECOND = 1e15;
-const MOST_LATENCY_MICROSECONDS = 60_000_000;
-/** As long as the longest timeout. */
-const MOST_DELAY_MILLISECONDS = 2_000_000_000;
-
 /** @throws UsageError naming the option that cannot be used */
 export function completeConfig(options: RunOptions): MachineConfig {
   const backing = findBacking(options.backing ?? 'shmem');
@@ -233,11 +236,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
   const prefetch = checkBackground('--prefetch', options.prefetch, null);
   const network = checkNetwork(options.network ?? null);
   const delayMicroseconds = options.delayMicroseconds ?? 0;
-  if (!(delayMicroseconds >= 0 && delayMicroseconds <= MOST_LATENCY_MICROSECONDS)) {
-    throw new UsageError(
-      `--delay-microseconds ${delayMicroseconds} is not from 0 to ${MOST_LATENCY_MICROSECONDS}`,
-    );
-  }
+  checkDelay(delayMicroseconds);
   const failSource = options.failSource ?? [];
   for (const fault of failSource) {
     checkFault(fault, memoryBytes);
@@ -262,6 +261,10 @@ export function completeConfig(options: RunOptions): MachineConfig {
       `${refusal.flag} cannot be used as given with --backing ${backing.name}${delivery === 'auto' ? '' : ` and --delivery ${delivery}`}: ${refusal.reason}`,
     );
   }
+  const { firmware = false, commandLine = '', initrd = null } = options;
+  if (firmware) {
+    checkFirmware(memoryBytes, commandLine, initrd);
+  }
   const { traceLocks = false, countFaultRetries = false, countKernelCalls = false } = options;
   const pin = options.pin ?? {};
   for (const cpu of [...(pin.vcpu ?? []), ...(pin.handler ?? [])]) {
@@ -277,6 +280,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
   }
   return {
     image: options.image,
+    firmware,
     memoryBytes,
     backing: backing.name as BackingName,
     reserve,
@@ -304,8 +308,8 @@ export function completeConfig(options: RunOptions): MachineConfig {
     failSource,
     sourceRetries: checkRetries(options.sourceRetries ?? DEFAULT_SOURCE_RETRIES),
     load: oneOf('--load', options.load ?? 'auto', LOAD_POLICIES),
-    commandLine: options.commandLine ?? '',
-    initrd: options.initrd ?? null,
+    commandLine,
+    initrd,
     pin,
     params: options.params ?? {},
     timeoutSeconds,
@@ -364,59 +368,6 @@ function checkBackground(
     throw new UsageError(`${flag} background:${bytesPerSecond} is not a rate above 0`);
   }
   return { bytesPerSecond: bytesPerSecond ?? fallback };
-}
-
-function checkSource(source: ContentsSpec): ContentsSpec {
-  if (source.kind === 'pattern' && source.seed !== source.seed >>> 0) {
-    throw new UsageError(`--source pattern:${source.seed} has a seed that is no 32-bit number`);
-  }
-  return source;
-}
-
-/** @throws UsageError for a rate or latency that cannot be meant */
-export function checkNetwork(network: Network | null): Network | null {
-  if (network === null) {
-    return null;
-  }
-  const { bitsPerSecond, latencyMicroseconds } = network;
-  if (!(bitsPerSecond >= LEAST_BITS_PER_SECOND && bitsPerSecond <= MOST_BITS_PER_SECOND)) {
-    throw new UsageError(
-      `--network ${bitsPerSecond} is not a rate from ${LEAST_BITS_PER_SECOND} to ${MOST_BITS_PER_SECOND} bit/s`,
-    );
-  }
-  if (!(latencyMicroseconds >= 0 && latencyMicroseconds <= MOST_LATENCY_MICROSECONDS)) {
-    throw new UsageError(
-      `--network has a latency of ${latencyMicroseconds} µs, which is not from 0 to ${MOST_LATENCY_MICROSECONDS}`,
-    );
-  }
-  return { bitsPerSecond, latencyMicroseconds };
-}
-
-function checkFault(fault: SourceFault, memoryBytes: number): void {
-  const name = `--fail-source ${nameOfFault(fault)}`;
-  if ('address' in fault && !(fault.address >= 0 && fault.address < memoryBytes)) {
-    throw new UsageError(`${name} is no address of the guest's ${formatSize(memoryBytes)}`);
-  }
-  const counts =
-    fault.kind === 'every' ? [fault.requests, fault.times] : 'times' in fault ? [fault.times] : [];
-  if (counts.some((count) => count !== null && !(Number.isInteger(count) && count >= 1))) {
-    throw new UsageError(`${name} counts in whole numbers from 1 on`);
-  }
-  if (
-    fault.kind === 'delay' &&
-    !(fault.milliseconds >= 0 && fault.milliseconds <= MOST_DELAY_MILLISECONDS)
-  ) {
-    throw new UsageError(`${name} is not from 0 to ${MOST_DELAY_MILLISECONDS} milliseconds`);
-  }
-}
-
-function checkRetries(retries: number): number {
-  if (!Number.isInteger(retries) || retries < 0 || retries > MAX_SOURCE_RETRIES) {
-    throw new UsageError(
-      `--source-retries ${retries} is not a whole number from 0 to ${MAX_SOURCE_RETRIES}`,
-    );
-  }
-  return retries;
 }
 
 function within(flag: string, value: number, most: number): number {

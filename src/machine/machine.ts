@@ -14,7 +14,7 @@ import {
   setUpMachineChecks,
 } from '../kvm/machine-check.js';
 import { MEMSLOT_EXITS } from '../kvm/memory-exits.js';
-import { setLongMode, setProtectedMode, setRealMode } from '../kvm/registers.js';
+import { setLongMode, setProtectedMode, setRealMode, setResetVector } from '../kvm/registers.js';
 import type { GeneralRegisters, Vcpu } from '../kvm/vcpu.js';
 import type { Vm } from '../kvm/vm.js';
 import { COUNTERS } from '../measure/counters.js';
@@ -40,6 +40,7 @@ import {
   type Workload,
 } from './bundled-guests.js';
 import { askedDelivery, chooseDelivery, type Delivery, prepareMemory } from './delivery.js';
+import { loadFirmware, mapRom } from './firmware.js';
 import {
   GDT_ADDRESS,
   PML4_ADDRESS,
@@ -72,7 +73,7 @@ export class Machine implements Disposable {
   readonly trap: Trap | null;
   /** Brings units in from the main thread, before the guest runs. */
   readonly installer: Installer;
-  /** The devices of a PC, for a Linux kernel; null for other images. */
+  /** The devices of a PC, for a Linux kernel or firmware; null for other images. */
   readonly pc: Pc | null;
   readonly vcpus: readonly Vcpu[];
   /** Whose machine checks tell the guest of memory errors; null where they stop the run. */
@@ -88,11 +89,13 @@ export class Machine implements Disposable {
   /** @throws UsageError, UnsupportedError, SyscallError; nothing stays open then */
   constructor(config: MachineConfig) {
     this.config = config;
-    const bundled = findBundled(config.image);
+    const bundled = config.firmware ? undefined : findBundled(config.image);
     if (bundled !== undefined) {
       checkParameters(bundled, config.params);
     }
-    this.image = loadImage(bundled === undefined ? config.image : pathOfBundled(bundled));
+    const firmware = config.firmware ? loadFirmware(config.image) : null;
+    this.image =
+      firmware?.image ?? loadImage(bundled === undefined ? config.image : pathOfBundled(bundled));
     this.workload = bundled?.plan(config) ?? planUnknown(config.params);
     if (this.image.kernel !== null) {
       checkPcMemory(config.memoryBytes);
@@ -156,7 +159,11 @@ export class Machine implements Disposable {
       bytes,
       userspaceAddress: guestAddress,
     });
-    this.pc = this.image.kernel === null ? null : new Pc(vm);
+    if (firmware !== null) {
+      mapRom(system, vm, firmware.rom, stack);
+    }
+    const hasDevices = this.image.kernel !== null || firmware !== null;
+    this.pc = hasDevices ? new Pc(vm, firmware && config) : null;
     const cpuid = system.supportedCpuid();
     this.machineChecks = config.onMemoryError === 'inject' ? machineCheckVendor(cpuid) : null;
     this.vcpus = this.createVcpus(system, vm, cpuid, stack);
@@ -300,6 +307,9 @@ export class Machine implements Disposable {
     if (mode === 'real') {
       vcpu.changeSystemRegisters(setRealMode);
       registers = { rip: entry, rsp: entry, rax: index, rbx: count, rflags: X86_EFLAGS_FIXED };
+    } else if (mode === 'firmware') {
+      vcpu.changeSystemRegisters(setResetVector);
+      registers = { rip: entry, rflags: X86_EFLAGS_FIXED };
     } else if (mode === 'pvh') {
       vcpu.changeSystemRegisters(setProtectedMode);
       registers = { rip: entry, rbx: START_INFO_ADDRESS, rflags: X86_EFLAGS_FIXED };

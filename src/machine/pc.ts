@@ -1,5 +1,6 @@
 import { interruptLine } from '../kvm/interrupt-line.js';
 import type { Vm } from '../kvm/vm.js';
+import { allocateFirmware } from '../vcpu/firmware-ports.js';
 import { allocatePc, COM1_INTERRUPT, type PcData } from '../vcpu/pc-ports.js';
 import { Uart } from '../vcpu/uart.js';
 
@@ -11,7 +12,7 @@ const CHUNK_BYTES = 65536;
  */
 const LOOK_MILLISECONDS = 30;
 
-/** The devices of a PC as far as a Linux kernel needs them, seen from the main thread. */
+/** The devices of a PC as far as a Linux kernel or firmware needs them, seen from the main thread. */
 export class Pc {
   readonly forVcpus: PcData;
   private readonly uart: Uart;
@@ -22,15 +23,21 @@ export class Pc {
   /** What waits for room in the UART. */
   private hasRoom: (() => void) | null = null;
 
-  /** @param vm has no vCPUs yet */
-  constructor(vm: Vm) {
+  /**
+   * @param vm has no vCPUs yet
+   * @param firmware what it is told of the machine; null where there is none
+   */
+  constructor(
+    vm: Vm,
+    firmware: { readonly memoryBytes: number; readonly vcpus: number } | null = null,
+  ) {
     vm.createInterruptControllers();
     this.uart = new Uart({
       setLine: interruptLine(vm.fd, COM1_INTERRUPT),
       tell: () => undefined,
       stopping: () => true,
     });
-    this.forVcpus = allocatePc(vm.fd, this.uart);
+    this.forVcpus = allocatePc(vm.fd, this.uart, firmware && allocateFirmware(firmware));
   }
 
   /** Who receives the console from now on. */

@@ -70,7 +70,8 @@ function commandLine(settings: Settings): string {
     ...(settings.reserve === false ? ['--no-reserve'] : []),
     ...(settings.countKernelEvents === false ? ['--no-count'] : []),
   ];
-  return ['faultline', 'run', settings.image, ...words, ...switches].map(quoted).join(' ');
+  const image = settings.firmware ? ['--firmware', settings.image] : [settings.image];
+  return ['faultline', 'run', ...image, ...words, ...switches].map(quoted).join(' ');
 }
 
 function pinText({ vcpu, handler }: NonNullable<RunOptions['pin']>): string {

@@ -152,6 +152,7 @@ export const X86_CR4_MCE = 0x40; // without it a machine check shuts the guest d
 export const X86_CR4_PGE = 0x80;
 export const X86_CR4_OSFXSR = 0x200;
 export const X86_CR4_OSXMMEXCPT = 0x400;
+export const X86_CR4_LA57 = 0x1000; // page tables of five levels
 export const X86_CR4_FSGSBASE = 0x10000;
 export const X86_CR4_OSXSAVE = 0x40000;
 

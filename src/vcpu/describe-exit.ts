@@ -29,17 +29,32 @@ export function describeExit(page: RunPage, trapped = true): string {
   return `KVM_RUN ended with ${name}, which this VMM does not serve`;
 }
 
-function describeInternalError(page: RunPage, trapped: boolean): string {
+/**
+ * The bytes of the instruction that KVM could not emulate, as far as it tells them.
+ *
+ * @returns null for an exit of another kind
+ */
+export function unemulatedCode(page: RunPage): number[] | null {
   const { offset } = uapi.kvm_run_emulation_failure;
-  const suberror = page.u32[offset.suberror >> 2]!;
-  if (suberror !== uapi.KVM_INTERNAL_ERROR_EMULATION) {
-    return `KVM_EXIT_INTERNAL_ERROR, suberror ${suberror}`;
+  if (
+    page.exitReason !== uapi.KVM_EXIT_INTERNAL_ERROR ||
+    page.u32[offset.suberror >> 2] !== uapi.KVM_INTERNAL_ERROR_EMULATION
+  ) {
+    return null;
   }
   const flags = page.u32[offset.flags >> 2]!;
   const known = (flags & uapi.KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES) !== 0;
   const size = known ? Math.min(page.u8[offset.insn_size]!, 15) : 0;
-  const code = page.u8.subarray(offset.insn_bytes, offset.insn_bytes + size);
-  const hex = Array.from(code, (byte) => byte.toString(16).padStart(2, '0')).join(' ');
+  return [...page.u8.subarray(offset.insn_bytes, offset.insn_bytes + size)];
+}
+
+function describeInternalError(page: RunPage, trapped: boolean): string {
+  const code = unemulatedCode(page);
+  if (code === null) {
+    const { suberror } = uapi.kvm_run_emulation_failure.offset;
+    return `KVM_EXIT_INTERNAL_ERROR, suberror ${page.u32[suberror >> 2]!}`;
+  }
+  const hex = code.map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
   const hint = trapped
     ? 'its code may not be resident, and code that KVM emulates must be: try --delivery handler, in which KVM waits for it'
     : 'its code cannot be read';

@@ -1,6 +1,11 @@
 import { clock_gettime } from '../ffi/libc.js';
 import { ScratchPage } from '../ffi/scratch.js';
 import type { RunPage } from '../kvm/run-page.js';
+import { KVM_EXIT_IO_OUT } from '../uapi/kvm-run.js';
+import { timespec } from '../uapi/signal.js';
+import { CLOCK_MONOTONIC } from '../uapi/syscall.js';
+import type { FirmwareData } from './firmware-ports.js';
+import { REPORT_WORDS } from './guest-ports.js';
 import {
   PM_TIMER_HERTZ,
   PM_TIMER_PORT,
@@ -8,11 +13,7 @@ import {
   PM1_EVENT_PORT,
   PM1_EVENT_PORTS,
   SLEEP_ENABLE,
-} from '../machine/acpi-tables.js';
-import { KVM_EXIT_IO_OUT } from '../uapi/kvm-run.js';
-import { timespec } from '../uapi/signal.js';
-import { CLOCK_MONOTONIC } from '../uapi/syscall.js';
-import { REPORT_WORDS } from './guest-ports.js';
+} from './pc-port-numbers.js';
 import type { Ports } from './ports.js';
 import type { VcpuEnd } from './run-loop.js';
 import { Uart, type UartWiring } from './uart.js';
@@ -41,11 +42,14 @@ export interface PcData {
   readonly startedSeconds: number;
   /** 32 bits: the power management events that the guest has enabled. None ever happens. */
   readonly events: SharedArrayBuffer;
+  /** What the machine's firmware is told; null where it has none. */
+  readonly firmware: FirmwareData | null;
 }
 
-export function allocatePc(vm: number, uart: Uart): PcData {
+export function allocatePc(vm: number, uart: Uart, firmware: FirmwareData | null = null): PcData {
   const startedSeconds = Math.floor(Number(process.hrtime.bigint() / 1_000_000_000n));
-  return { vm, uart: uart.buffer, startedSeconds, events: new SharedArrayBuffer(4) };
+  const events = new SharedArrayBuffer(4);
+  return { vm, uart: uart.buffer, startedSeconds, events, firmware };
 }
 
 /**

@@ -31,7 +31,7 @@ import {
   KVM_EXIT_SHUTDOWN,
   kvm_run_mmio,
 } from '../uapi/kvm-run.js';
-import { describeExit, describeRunError } from './describe-exit.js';
+import { describeExit, describeRunError, unemulatedCode } from './describe-exit.js';
 import type { MemoryErrors } from './memory-errors.js';
 import type { Ports } from './ports.js';
 import { createRamAccess } from './ram-access.js';
@@ -67,8 +67,11 @@ export type VcpuEnd =
       readonly gpa: number;
       readonly emulated: boolean;
     }
-  /** An exit that this VMM has no answer to; `detail` is a sentence. */
-  | { readonly reason: 'failed'; readonly detail: string };
+  /**
+   * An exit that this VMM has no answer to; `detail` is a sentence. `code`: KVM could not emulate an
+   * instruction, whose bytes it gave, or none.
+   */
+  | { readonly reason: 'failed'; readonly detail: string; readonly code?: readonly number[] };
 
 export interface RunLoopOptions {
   /** KVM_RUN of this vCPU: 0, or -1 with errno. */
@@ -86,6 +89,13 @@ export interface RunLoopOptions {
   readonly wake: Wake;
   /** Exit delivery: how missing pages are trapped. Null where this thread resolves no faults. */
   readonly trap: Trap | null;
+}
+
+/** An exit that ends the run because nothing here serves it. */
+function failedExit(page: RunPage, trapped: boolean): VcpuEnd {
+  const detail = describeExit(page, trapped);
+  const code = unemulatedCode(page);
+  return code === null ? { reason: 'failed', detail } : { reason: 'failed', detail, code };
 }
 
 /**
@@ -232,7 +242,7 @@ export function createRunLoop(options: RunLoopOptions): () => VcpuEnd {
       case KVM_EXIT_SHUTDOWN:
         return { reason: 'shutdown' };
       default:
-        return { reason: 'failed', detail: describeExit(page, trap !== null) };
+        return failedExit(page, trap !== null);
     }
   }
 

@@ -21,10 +21,13 @@ import type { Trap } from '../memory/trap.js';
 import { openRehearsalSource, openSource, type SourceSpec } from '../source/open-source.js';
 import { KVM_RUN } from '../uapi/kvm.js';
 import { ConsoleFlow } from './console-flow.js';
+import { createFirmwarePorts } from './firmware-ports.js';
 import { createGuestPorts } from './guest-ports.js';
 import { createMemoryErrors, type MemoryErrorRecord } from './memory-errors.js';
 import { COM1_INTERRUPT, createPcPorts, type PcData } from './pc-ports.js';
+import type { Ports } from './ports.js';
 import { createRunLoop, type VcpuEnd } from './run-loop.js';
+import type { UartWiring } from './uart.js';
 
 export interface VcpuWorkerData extends WorkerData {
   readonly vcpu: number;
@@ -95,17 +98,16 @@ function prepare(): () => VcpuWorkerEnd {
     parentPort?.postMessage(message);
   };
   const stopping = (): boolean => control.stopping;
-  const ports =
-    data.pc === null
-      ? createGuestPorts((text) => {
-          post({ type: 'console', text });
-          flow.sent(text.length, stopping);
-        })
-      : createPcPorts(data.pc, {
-          setLine: interruptLine(data.pc.vm, COM1_INTERRUPT),
-          tell: (what) => post(what === 'output' ? OUTPUT : ROOM),
-          stopping,
-        });
+  const write = (text: string): void => {
+    post({ type: 'console', text });
+    flow.sent(text.length, stopping);
+  };
+  const wiring: UartWiring = {
+    setLine: data.pc === null ? () => undefined : interruptLine(data.pc.vm, COM1_INTERRUPT),
+    tell: (what) => post(what === 'output' ? OUTPUT : ROOM),
+    stopping,
+  };
+  const ports = data.pc === null ? createGuestPorts(write) : portsOfPc(data.pc, wiring, write);
   const run = createRunLoop({
     enter: () => ioctl(vcpu, KVM_RUN, 0),
     page,
@@ -129,6 +131,12 @@ function prepare(): () => VcpuWorkerEnd {
     memoryErrors: memoryErrors.count(),
     memoryErrorRecords: memoryErrors.records,
   });
+}
+
+/** @param write receives the debug port's output, which is not the UART's */
+function portsOfPc(pc: PcData, wiring: UartWiring, write: (text: string) => void): Ports {
+  const ports = createPcPorts(pc, wiring);
+  return pc.firmware === null ? ports : createFirmwarePorts(ports, write, pc.firmware);
 }
 
 runWorker(data, prepare);

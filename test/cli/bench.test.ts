@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Command } from 'commander';
 import t from 'tap';
+import { listBenches } from '../../src/cli/bench-help.js';
 import { cli } from '../support/cli.js';
 import { kvmSkip } from '../support/host.js';
 
@@ -114,6 +116,50 @@ t.test(
     t.match(summary.leftOut, [{ backing: 'hugetlb-1G' }]);
   },
 );
+
+t.test('bench NAME --help shows what that bench takes, and no more', async (t) => {
+  const options = (text: string): string[] =>
+    [...text.matchAll(/^ +(?:-h, )?(--[a-z-]+)/gm)].map(([, option]) => option!);
+  const [all, ...ofBenches] = await Promise.all([
+    cli(['bench', '--help']),
+    ...['faults', 'overhead', 'micro', 'all'].map((name) => cli(['bench', name, '--help'])),
+  ]);
+  const [faults, overhead, micro, set] = ofBenches.map(({ stdout }) => stdout);
+  t.match(faults, /^Usage: faultline bench faults \[options\]\n\nhow faults scale/);
+  t.match(options(faults!), ['--pages', '--repeat', '--vcpus', '--delivery']);
+  t.notMatch(faults, /--minutes|--network|--list/);
+  t.match(faults, /^ {2}faultline bench faults --delivery handler,exit --json faults\.json$/m);
+  t.strictSame(options(overhead!), ['--pages', '--repeat', '--json']);
+  t.strictSame(options(micro!), ['--json']);
+  t.strictSame(options(set!), ['--json']);
+  t.ok(options(all!.stdout).length > 15, 'without a NAME, what any of them takes');
+  t.match(options(all!.stdout).slice(-3), ['--json', '--list', '--help']);
+  for (const { status, stdout } of [all!, ...ofBenches]) {
+    t.equal(status, 0);
+    t.match(stdout, /^Example:\n {2}faultline bench /m);
+  }
+  const wrong = await cli(['bench', 'none', '--help']);
+  t.equal(wrong.status, 2);
+  t.match(wrong.stderr, /there is no bench none/);
+});
+
+t.test('a list for a terminal is as wide as that', async (t) => {
+  const bench = {
+    name: 'some',
+    description: 'what '.repeat(20).trim(),
+    extent: 'all of it',
+    takes: ['pages', 'delayMicroseconds'],
+  } as const;
+  const command = new Command();
+  const whole = listBenches([bench, bench], command, undefined);
+  t.equal(whole.split('\n').length, 3, 'one line each where it is no terminal');
+  const wrapped = listBenches([bench, bench], command, 60);
+  for (const line of wrapped.split('\n')) {
+    t.ok(line.length <= 60, line);
+  }
+  t.equal(wrapped.replaceAll(/\n +/g, ' '), whole, 'with the same words');
+  t.equal(listBenches([bench], command, 3), listBenches([bench], command, undefined), 'too narrow');
+});
 
 t.test('bench --list names them all', async (t) => {
   const { stdout } = await cli(['bench', '--list']);

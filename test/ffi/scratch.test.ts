@@ -44,6 +44,15 @@ t.test('signed values are read as C has them', async (t) => {
   fc.assert(fc.property(fc.maxSafeInteger(), agrees), { numRuns: 5000 });
 });
 
+t.test('any 64-bit value, exact as a BigInt', async (t) => {
+  const page = new ScratchPage(64);
+  const view = new DataView(page.u8.buffer);
+  for (const value of [0n, 1n, 2n ** 32n - 1n, 2n ** 53n + 1n, 0xffff_ffff_8123_4567n]) {
+    view.setBigUint64(8, value, true);
+    t.equal(page.getBigU64(8), value);
+  }
+});
+
 t.test('clear zeroes its range alone', async (t) => {
   const page = new ScratchPage(64);
   page.u8.fill(0xff);

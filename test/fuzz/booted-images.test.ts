@@ -19,7 +19,7 @@ t.teardown(() => bed.close());
 
 t.test('mutated and random images, booted', { skip }, async (t) => {
   const bundled = ['touch', 'hello'].map((name) => readFileSync(pathOfBundled(findBundled(name)!)));
-  const files = fc.oneof(...bundled.map(mutationsOf), anyElf);
+  const files = fc.oneof(...bundled.map((file) => mutationsOf(file)), anyElf);
   const cases = fc.record({ file: files, unitBytes: fc.constantFrom(4096, 65536) });
   bed.run(Uint8Array.from([0xf4]));
   const before = openDescriptors();

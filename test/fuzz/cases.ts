@@ -24,12 +24,17 @@ interface Share {
 
 /** The first part of a name is the kind that a summary counts by. */
 export const SHARES = {
-  'images: mutated ELF': { few: 3000, many: 20_000 },
-  'images: ELF of any fields': { few: 3000, many: 20_000 },
-  'images: notes': { few: 1500, many: 8_000 },
-  'images: any bytes': { few: 1000, many: 3_000 },
+  'images: mutated ELF': { few: 3000, many: 12_000 },
+  'images: ELF of any fields': { few: 3000, many: 12_000 },
+  'images: notes': { few: 1500, many: 5_000 },
+  'images: any bytes': { few: 1000, many: 2_000 },
+  'images: mutated bzImage': { few: 1500, many: 6_000 },
+  'images: bzImage of any fields': { few: 1500, many: 6_000 },
+  'images: mutated PVH': { few: 1000, many: 4_000 },
+  'images: what a kernel boots with': { few: 1000, many: 4_000 },
+  'images: kernels and firmware, run': { few: 40, many: 400 },
   'images: flat, of any size': { few: 200, many: 1_000 },
-  'images: booted': { few: 60, many: 800 },
+  'images: booted': { few: 60, many: 400 },
   'command lines: any arguments': { few: 1500, many: 12_000 },
   'option values: any text': { few: 1500, many: 8_000 },
   'option values: any configuration': { few: 1000, many: 5_000 },

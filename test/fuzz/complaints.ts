@@ -5,11 +5,13 @@ import { type ErrorCode, FaultlineError } from '../../src/ffi/errors.js';
 /**
  * Does something that may refuse its input.
  *
+ * @param check looks at what it says when it refuses
  * @returns what it gave, or null when it refused with a code of `codes`
  */
 export function orRefuses<Result>(
   action: () => Result,
   codes: readonly ErrorCode[] = ['usage'],
+  check: (message: string) => void = () => undefined,
 ): Result | null {
   try {
     return action();
@@ -17,6 +19,7 @@ export function orRefuses<Result>(
     assert(error instanceof FaultlineError, `${(error as Error)?.stack ?? error}`);
     assert(codes.includes(error.code), `${error.code}: ${error.stack}`);
     assert(error.message.length > 8, `"${error.message}" says nothing`);
+    check(error.message);
     return null;
   }
 }

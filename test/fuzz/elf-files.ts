@@ -116,14 +116,22 @@ export const anyNotes: fc.Arbitrary<Uint8Array> = fc
   .array(anyNote, { maxLength: 6 })
   .map((notes) => Buffer.concat(notes));
 
+/** Bytes of a file that are changed more often than others, from `start` to before `end`. */
+interface Focus {
+  readonly start: number;
+  readonly end: number;
+}
+
+const ELF_HEADERS: Focus = { start: 0, end: HEADER_BYTES + 2 * PROGRAM_HEADER_BYTES };
+
 /** Single bytes of a file changed, and its end cut off: `valid` is not changed itself. */
-export function mutationsOf(valid: Uint8Array): fc.Arbitrary<Uint8Array> {
+export function mutationsOf(
+  valid: Uint8Array,
+  { start, end }: Focus = ELF_HEADERS,
+): fc.Arbitrary<Uint8Array> {
   const value = fc.oneof(fc.integer({ min: 0, max: 255 }), fc.constantFrom(0, 1, 0x7f, 0x80, 0xff));
   const position = fc.oneof(
-    {
-      weight: 3,
-      arbitrary: fc.integer({ min: 0, max: HEADER_BYTES + 2 * PROGRAM_HEADER_BYTES - 1 }),
-    },
+    { weight: 3, arbitrary: fc.integer({ min: start, max: end - 1 }) },
     { weight: 1, arbitrary: fc.integer({ min: 0, max: valid.length - 1 }) },
   );
   return fc

@@ -14,6 +14,7 @@ import { createWake } from '../../src/fault/wake.js';
 import { WorkerControl } from '../../src/fault/worker-control.js';
 import { ioctl } from '../../src/ffi/libc.js';
 import { blockVcpuSignals, currentThreadId } from '../../src/ffi/thread.js';
+import { interruptLine } from '../../src/kvm/interrupt-line.js';
 import { RunPage } from '../../src/kvm/run-page.js';
 import type { Crew } from '../../src/machine/crew.js';
 import { failureOf } from '../../src/machine/explain-end.js';
@@ -25,8 +26,11 @@ import { allocateHistograms, threadHistograms } from '../../src/measure/histogra
 import type { PerfReadings } from '../../src/measure/perf-counters.js';
 import { openSource } from '../../src/source/open-source.js';
 import { KVM_RUN } from '../../src/uapi/kvm.js';
+import { createFirmwarePorts } from '../../src/vcpu/firmware-ports.js';
 import { createGuestPorts } from '../../src/vcpu/guest-ports.js';
 import { createMemoryErrors } from '../../src/vcpu/memory-errors.js';
+import { COM1_INTERRUPT, createPcPorts } from '../../src/vcpu/pc-ports.js';
+import type { Ports } from '../../src/vcpu/ports.js';
 import { createRunLoop, type VcpuEnd } from '../../src/vcpu/run-loop.js';
 import { checkEnd, checkStates } from './guest-checks.js';
 import { IDLE, type KickThreadData, RUNNING } from './kick-states.js';
@@ -58,6 +62,21 @@ const NO_READINGS: PerfReadings = {
   kvmExits: NOT_COUNTED,
   calls: { slowGup: NOT_COUNTED, userfaults: NOT_COUNTED },
 };
+
+/** As in a vCPU's worker. */
+function portsOf({ pc }: Machine, write: (text: string) => void): Ports {
+  if (pc === null) {
+    return createGuestPorts(write);
+  }
+  const { vm, firmware } = pc.forVcpus;
+  pc.readBy(write);
+  const ports = createPcPorts(pc.forVcpus, {
+    setLine: interruptLine(vm, COM1_INTERRUPT),
+    tell: () => undefined,
+    stopping: () => true, // nobody takes what it writes before it has ended
+  });
+  return firmware === null ? ports : createFirmwarePorts(ports, write, firmware);
+}
 
 export class GuestBed {
   private readonly words = new Int32Array(new SharedArrayBuffer(8));
@@ -144,7 +163,7 @@ export class GuestBed {
     const timing = createFaultTiming(threadHistograms(histograms, 0));
     const traps = createTrapReader(memory);
     let console = '';
-    const ports = createGuestPorts((text) => {
+    const ports = portsOf(machine, (text) => {
       console = (console + text).slice(-65536);
     });
     const control = new WorkerControl(this.control.buffer);
@@ -160,7 +179,7 @@ export class GuestBed {
           ? createBystander({ memory, sleepers: false, strategy, counters, wake })
           : createResolver({
               memory,
-              source: openSource(config.source),
+              source: openSource(machine.contents),
               uffds: trap.uffds,
               strategy,
               around,
@@ -184,6 +203,7 @@ export class GuestBed {
     try {
       end = run();
     } finally {
+      machine.pc?.end();
       this.disarm();
       traps.take(); // a kick that came too late
     }

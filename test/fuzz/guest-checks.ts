@@ -15,6 +15,8 @@ const END_REASONS: readonly VcpuEnd['reason'][] = [
   'halted',
   'shutdown',
   'stopped',
+  'powered-off',
+  'reset',
   'failed',
 ];
 
@@ -22,7 +24,7 @@ const END_REASONS: readonly VcpuEnd['reason'][] = [
 export function checkEnd({ end, error }: GuestEnd, judgesItself: boolean): void {
   const detail = JSON.stringify({ end, error });
   assert(END_REASONS.includes(end.reason), detail);
-  const ended = end.reason === 'halted' || end.reason === 'stopped';
+  const ended = ['halted', 'stopped', 'powered-off'].includes(end.reason);
   const succeeded = end.reason === 'exited' && (end.code === 0 || judgesItself);
   assert.equal(error === null, ended || succeeded, detail);
   if (error !== null) {

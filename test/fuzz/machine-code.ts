@@ -23,8 +23,8 @@ const PLACES: readonly bigint[] = [
   0x400000n, // end of RAM
   0x4000_0000n, // end of the mapping
   0xfee0_0000n, // APIC
-  0xfffb_c000n, // identity map of VMX
-  0xfffb_d000n, // its TSS
+  0xfeff_c000n, // identity map of VMX
+  0xfeff_d000n, // its TSS
   0x1_0000_0000n,
   0x7fff_ffff_f000n,
   0x8000_0000_0000n, // canonical no more

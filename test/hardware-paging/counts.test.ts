@@ -13,7 +13,11 @@ import { UFFD_FEATURE_POISON } from '../../src/uapi/userfaultfd.js';
 import { hardwareSkip, kvmSkip, rootSkip, uffdSkip } from '../support/host.js';
 
 t.setTimeout(120_000);
-const skip = kvmSkip() || hardwareSkip() || uffdSkip(UFFD_FEATURE_POISON);
+/** Trap markers are Linux 6.6. */
+const skips = {
+  exit: kvmSkip() || hardwareSkip() || uffdSkip(UFFD_FEATURE_POISON),
+  handler: kvmSkip() || hardwareSkip() || uffdSkip(),
+};
 const PAGES = 1024;
 const touch = {
   image: 'touch',
@@ -47,13 +51,14 @@ function countExits(): (() => number) | null {
 }
 
 for (const { delivery, runs, switches, locks } of [
-  // A trap marker takes two read locks on 6.12, one on later kernels.
+  // A trap marker takes two read locks on 6.12, one on later kernels; what a handler does takes six
+  // where there are no locks of single VMAs yet (6.1).
   { delivery: 'exit', runs: 1, switches: 0, locks: [1, 2] },
-  { delivery: 'handler', runs: 0, switches: 2, locks: [4] },
+  { delivery: 'handler', runs: 0, switches: 2, locks: [4, 6] },
 ] as const) {
   t.test(
     `${delivery}: as on any other host, from the first instruction on`,
-    { skip },
+    { skip: skips[delivery] },
     async (t) => {
       const traced = rootSkip() === false ? countExits() : null;
       const result = await runGuest({ ...touch, delivery });
@@ -68,7 +73,11 @@ for (const { delivery, runs, switches, locks } of [
         t.ok(Math.abs(figure! - wanted) <= room, `${figure} ${what} a fault, about ${wanted}`);
       };
       near(kvmRuns, runs, 0.05, 'KVM_RUN returns');
-      near(contextSwitches, switches, 0.3, 'context switches');
+      // Whoever sleeps for a fault does so each time; a machine this slow preempts now and then besides.
+      t.ok(
+        contextSwitches! >= switches - 0.05 && contextSwitches! < switches + 0.9,
+        `${contextSwitches} context switches a fault: ${switches}, and less than one more`,
+      );
       t.ok(
         locks.some((wanted) => Math.abs(mmapLockAcquisitions! - wanted) <= 0.05),
         `${mmapLockAcquisitions} acquisitions of mmap_lock a fault, one of ${locks}`,

@@ -1,58 +1,82 @@
 import t from 'tap';
 import { ScratchPage } from '../../src/ffi/scratch.js';
 import { cpuidOfPc } from '../../src/kvm/cpuid.js';
+import { KvmSystem } from '../../src/kvm/kvm-system.js';
 import { kvm_cpuid_entry2, kvm_cpuid2 } from '../../src/uapi/kvm-x86.js';
+import { kvmSkip } from '../support/host.js';
 
-const { offset, size } = kvm_cpuid_entry2;
-type Register = 'eax' | 'ebx' | 'ecx' | 'edx';
-const LEAVES = [1, 7, 0xb, 0xb, 0x1f, 0x4000_0000];
+t.setTimeout(30_000);
+const WORDS = ['function', 'index', 'eax', 'ebx', 'ecx', 'edx'] as const;
+type Entry = Record<(typeof WORDS)[number], number>;
 
-function made(): ScratchPage {
-  const page = new ScratchPage(kvm_cpuid2.size + LEAVES.length * size);
-  page.u32[kvm_cpuid2.offset.nent >> 2] = LEAVES.length;
-  LEAVES.forEach((leaf, entry) => {
-    const at = kvm_cpuid2.size + entry * size;
-    page.u32[(at + offset.function) >> 2] = leaf;
-    for (const register of ['eax', 'ebx', 'ecx', 'edx'] as const) {
-      page.u32[(at + offset[register]) >> 2] = 0x0102_0304;
+function pack(entries: readonly Entry[]): ScratchPage {
+  const page = new ScratchPage(kvm_cpuid2.size + entries.length * kvm_cpuid_entry2.size);
+  page.u32[kvm_cpuid2.offset.nent >> 2] = entries.length;
+  entries.forEach((entry, index) => {
+    const at = kvm_cpuid2.size + index * kvm_cpuid_entry2.size;
+    for (const word of WORDS) {
+      page.u32[(at + kvm_cpuid_entry2.offset[word]) >> 2] = entry[word];
     }
   });
   return page;
 }
 
-const get = (page: ScratchPage, entry: number, register: Register): number =>
-  page.u32[(kvm_cpuid2.size + entry * size + offset[register]) >> 2]!;
+function unpack(page: ScratchPage): Entry[] {
+  return Array.from({ length: page.u32[kvm_cpuid2.offset.nent >> 2]! }, (_, index) => {
+    const at = kvm_cpuid2.size + index * kvm_cpuid_entry2.size;
+    const of = (word: (typeof WORDS)[number]): number =>
+      page.u32[(at + kvm_cpuid_entry2.offset[word]) >> 2]!;
+    return Object.fromEntries(WORDS.map((word) => [word, of(word)])) as Entry;
+  });
+}
 
-t.test('a vCPU of a PC has its APIC id in every place, and knows that it is a guest', async (t) => {
-  const supported = made();
-  const before = [...supported.u32];
-  for (const [id, vcpus] of [
-    [0, 1],
-    [1, 2],
-    [63, 64],
-  ] as const) {
-    const page = cpuidOfPc(supported, id, vcpus, true);
-    t.equal(
-      get(page, 0, 'ebx'),
-      id * 2 ** 24 + vcpus * 2 ** 16 + 0x304,
-      'id, count, what was there',
+const HOST: readonly Entry[] = [
+  { function: 0, index: 0, eax: 0x1f, ebx: 1, ecx: 2, edx: 3 },
+  { function: 1, index: 0, eax: 0x806f8, ebx: 0x05_10_08_00, ecx: 0x0000_0001, edx: 0x1234_5678 },
+  { function: 0xb, index: 0, eax: 1, ebx: 2, ecx: 0x100, edx: 77 },
+  { function: 0xb, index: 1, eax: 4, ebx: 16, ecx: 0x201, edx: 77 },
+  { function: 0x1f, index: 0, eax: 1, ebx: 2, ecx: 0x100, edx: 77 },
+  { function: 0x8000_0008, index: 0, eax: 0x3030, ebx: 4, ecx: 5, edx: 6 },
+];
+
+t.test('a vCPU is told its APIC id wherever it may look, and all else as it is', async (t) => {
+  for (const id of [0, 1, 63]) {
+    const supported = pack(HOST);
+    const [vendor, features, ...rest] = unpack(cpuidOfPc(supported, id, 64, false));
+    t.strictSame(vendor, HOST[0]);
+    t.equal(features!.ebx >>> 24, id);
+    t.equal((features!.ebx >>> 16) & 0xff, 64, 'logical processors');
+    t.equal(features!.ebx & 0xffff, 0x0800, 'the size of a cache line stays');
+    t.strictSame({ ...features, ebx: 0, ecx: 0 }, { ...HOST[1], ebx: 0, ecx: 0 });
+    t.strictSame(
+      rest.map(({ edx }) => edx),
+      [id, id, id, 6],
+      'x2APIC ids of both topologies',
     );
-    t.equal(get(page, 0, 'ecx'), 0x0102_0304 + 2 ** 31, 'hypervisor; the deadline timer was set');
-    t.equal(get(page, 0, 'edx'), 0x0102_0304);
-    for (const entry of [2, 3, 4]) {
-      t.equal(get(page, entry, 'edx'), id, 'topology');
-      t.equal(get(page, entry, 'ebx'), 0x0102_0304);
-    }
-    for (const entry of [1, 5]) {
-      t.equal(get(page, entry, 'edx'), 0x0102_0304, 'other leaves are as they were');
-    }
+    t.strictSame(
+      rest.map((entry) => ({ ...entry, edx: 0 })),
+      HOST.slice(2).map((entry) => ({ ...entry, edx: 0 })),
+    );
+    t.strictSame(unpack(supported), HOST, 'what KVM can do is not changed');
   }
-  t.strictSame([...supported.u32], before, 'what KVM supports is not changed');
 });
 
-t.test('the TSC deadline timer, only where KVM has it', async (t) => {
-  const supported = made();
-  supported.u32[(kvm_cpuid2.size + offset.ecx) >> 2] = 0;
-  t.equal(get(cpuidOfPc(supported, 0, 1, true), 0, 'ecx'), 2 ** 31 + 2 ** 24);
-  t.equal(get(cpuidOfPc(supported, 0, 1, false), 0, 'ecx'), 2 ** 31);
+t.test('there is a hypervisor, and the TSC deadline timer where KVM has it', async (t) => {
+  const ecx = (hasDeadlineTimer: boolean): string => {
+    const features = unpack(cpuidOfPc(pack(HOST), 0, 1, hasDeadlineTimer))[1]!;
+    return features.ecx.toString(16);
+  };
+  t.equal(ecx(false), '80000001');
+  t.equal(ecx(true), '81000001');
+});
+
+t.test('KVM takes it', { skip: kvmSkip() }, async (t) => {
+  using system = KvmSystem.open();
+  using vm = system.createVm();
+  const supported = system.supportedCpuid();
+  for (const id of [0, 1]) {
+    using vcpu = vm.createVcpu(id);
+    t.doesNotThrow(() => vcpu.setCpuid(cpuidOfPc(supported, id, 2, true)));
+  }
+  t.ok(unpack(supported).some((entry) => entry.function === 1));
 });

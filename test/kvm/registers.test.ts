@@ -2,7 +2,13 @@ import t from 'tap';
 import { ScratchPage } from '../../src/ffi/scratch.js';
 import { kvmIoctl } from '../../src/kvm/kvm-ioctl.js';
 import { KvmSystem } from '../../src/kvm/kvm-system.js';
-import { GDT_ENTRIES, setLongMode, setRealMode } from '../../src/kvm/registers.js';
+import {
+  GDT_ENTRIES,
+  setLongMode,
+  setProtectedMode,
+  setRealMode,
+  setResetVector,
+} from '../../src/kvm/registers.js';
 import { KVM_GET_SREGS } from '../../src/uapi/kvm.js';
 import { kvm_dtable, kvm_segment, kvm_sregs } from '../../src/uapi/kvm-x86.js';
 import { kvmSkip } from '../support/host.js';
@@ -89,6 +95,54 @@ t.test('real mode: every segment at 0, of 64 KiB', async (t) => {
   }
 });
 
+t.test('the reset vector: code from below 4 GiB, all else as in real mode', async (t) => {
+  const sregs = new ScratchPage();
+  sregs.u8.fill(0xff);
+  setResetVector(sregs);
+  const rest = { limit: 0xffff, present: 1, dpl: 0, s: 1, l: 0, db: 0, g: 0 };
+  t.match(segment(sregs, 'cs'), { base: 0xffff_0000, selector: 0xf000, type: 0xb, ...rest });
+  for (const name of ['ds', 'es', 'fs', 'gs', 'ss'] as const) {
+    t.match(segment(sregs, name), { base: 0, selector: 0, type: 3, ...rest });
+  }
+});
+
+t.test('protected mode: 32-bit, flat, no paging', async (t) => {
+  const sregs = new ScratchPage();
+  sregs.u8.fill(0xff);
+  setProtectedMode(sregs);
+  const flat = { base: 0, limit: 0xffff_ffff, present: 1, dpl: 0, db: 1, s: 1, l: 0, g: 1 };
+  t.strictSame(segment(sregs, 'cs'), { ...flat, selector: 0x08, type: 0xb });
+  for (const name of ['ds', 'es', 'fs', 'gs', 'ss'] as const) {
+    t.strictSame(segment(sregs, name), { ...flat, selector: 0x10, type: 0x3 }, name);
+  }
+  t.match(segment(sregs, 'tr'), { base: 0, limit: 0x67, type: 0xb, present: 1, s: 0 });
+  t.equal(sregs.getU64(kvm_sregs.offset.cr0), 0x11, 'PE and ET');
+  t.equal(sregs.getU64(kvm_sregs.offset.cr4), 0);
+});
+
+for (const [name, change, cr0, bits] of [
+  ['protected mode', setProtectedMode, 0x11, 32],
+  ['the reset vector', setResetVector, 0x6000_0010, 16],
+] as const) {
+  t.test(`KVM keeps the registers of ${name}`, { skip: kvmSkip(), timeout: 20_000 }, async (t) => {
+    using system = KvmSystem.open();
+    using vm = system.createVm();
+    using vcpu = vm.createVcpu(0);
+    vcpu.changeSystemRegisters(change);
+    vcpu.setRegisters({ rip: 0xfff0 });
+    const wanted = new ScratchPage();
+    change(wanted);
+    const kept = new ScratchPage();
+    kvmIoctl('KVM_GET_SREGS', vcpu.fd, KVM_GET_SREGS, kept.address);
+    for (const part of ['cs', 'ds', 'ss'] as const) {
+      t.strictSame(segment(kept, part), segment(wanted, part), part);
+    }
+    t.equal(vcpu.systemRegisters().cr0, cr0);
+    const { base } = segment(wanted, 'cs');
+    t.match(vcpu.codePosition(), { rip: 0xfff0n, linear: BigInt(base + 0xfff0), bits });
+  });
+}
+
 for (const level of [0, 3] as const) {
   t.test(
     `KVM keeps the registers of long mode at CPL ${level}`,
@@ -115,6 +169,9 @@ for (const level of [0, 3] as const) {
       const { cr0, cr3, cr4, efer } = vcpu.systemRegisters();
       t.equal(cr0, 0x8001_0033, 'PG WP NE ET MP PE');
       t.strictSame([cr3, cr4, efer], [0x10000, 0x660, 0xd00]);
+      vcpu.setRegisters({ rip: 0xffff_ffff_8100_0000 });
+      const rip = 0xffff_ffff_8100_0000n;
+      t.match(vcpu.codePosition(), { rip, linear: rip, bits: 64, cr0, cr3, cr4, efer });
     },
   );
 }

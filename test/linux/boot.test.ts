@@ -2,7 +2,8 @@
  * A stock Linux kernel boots with all of its memory missing, to a shell, and switches itself off.
  *
  * FAULTLINE_LINUX_MATRIX=1 boots with every delivery, backing and number of vCPUs, and tries every way
- * out; FAULTLINE_LINUX_BOOTS=20 boots so often in a row, alternately in exit and handler delivery.
+ * out; FAULTLINE_LINUX_BOOTS=20 boots so often in a row, alternately in exit and handler delivery, on
+ * FAULTLINE_LINUX_BACKING (shmem), and does nothing else.
  */
 import t from 'tap';
 import type { RunOptions } from '../../src/machine/machine-config.js';
@@ -12,7 +13,8 @@ import { boot, bootedWell, COMMAND_LINE, describeBoot, linuxSkip } from './linux
 const skip = linuxSkip();
 const MIB = 2 ** 20;
 t.setTimeout(3_600_000);
-const options = { skip, timeout: 300_000 };
+const boots = skip ? 0 : Number(process.env.FAULTLINE_LINUX_BOOTS ?? 0);
+const options = { skip: skip || (boots > 0 && 'FAULTLINE_LINUX_BOOTS is set'), timeout: 300_000 };
 
 /** What a person would do at the prompt. */
 class Dialogue implements AsyncIterable<Uint8Array> {
@@ -52,17 +54,13 @@ t.test(
       'echo answer $((6 * 7)); cat /proc/cmdline',
       'poweroff -f',
     ]);
-    let console = '';
-    const { result } = await boot('', {
+    const { result, console } = await boot('', {
       backing: 'hugetlb-2M',
       delivery: 'exit',
       memoryBytes,
       commandLine: COMMAND_LINE.replace('console=ttyS0 ', ''),
       input: dialogue,
-      onConsole: (text) => {
-        console += text;
-        dialogue.show(text);
-      },
+      onConsole: (text) => dialogue.show(text),
     });
     t.comment(describeBoot({ result, console }));
     t.equal(result.error, null);
@@ -168,16 +166,22 @@ t.test('a guest that uses its memory finds in it what it wrote', often, async (t
   t.match(console, /guest: memory 0 wrong of 33554432/);
 });
 
-const boots = skip ? 0 : Number(process.env.FAULTLINE_LINUX_BOOTS ?? 0);
 t.test(
   `${boots} boots in a row`,
   { skip: skip || (boots === 0 && 'FAULTLINE_LINUX_BOOTS is not set'), timeout: 3_600_000 },
   async (t) => {
+    const backing = process.env.FAULTLINE_LINUX_BACKING ?? 'shmem';
+    const memoryBytes = 128 * MIB;
+    if (backing === 'hugetlb-2M' && !withHugetlbPages(t, 2 * MIB, memoryBytes / (2 * MIB))) {
+      return;
+    }
     for (let index = 0; index < boots; index++) {
       const delivery = index % 2 === 0 ? 'exit' : 'handler';
       const booted = await boot('poweroff', {
         delivery,
-        around: 'adaptive',
+        backing: backing as NonNullable<RunOptions['backing']>,
+        memoryBytes,
+        around: backing.startsWith('hugetlb') ? 0 : 'adaptive',
         vcpus: 1 + (Math.floor(index / 2) % 2),
       });
       t.comment(`boot ${index + 1}: ${describeBoot(booted)}`);

@@ -63,7 +63,10 @@ t.test('an address above 2^53', async (t) => {
   const file = buildBzImage({});
   const at = boot_params.offset.hdr + setup_header.offset.pref_address;
   new DataView(file.buffer, file.byteOffset).setBigUint64(at, 2n ** 63n, true);
-  t.throws(() => parseBzImage(file, 'vmlinuz'), { message: /pref_address .*out of range/ });
+  const refused = { message: /pref_address .*out of range/ };
+  t.throws(() => parseBzImage(file, 'vmlinuz'), refused);
+  new DataView(file.buffer, file.byteOffset).setBigUint64(at, 2n ** 53n - 1n, true);
+  t.throws(() => parseBzImage(file, 'vmlinuz'), refused, 'its end is above');
 });
 
 t.test('any damage to the header gives an image or an error that names a field', async () => {

@@ -69,6 +69,7 @@ const MALFORMED: readonly (readonly [string, Partial<ElfFields>, RegExp])[] = [
   ['more in the file than in memory', { p_memsz: 4n }, /p_filesz \(16\) exceeds its p_memsz \(4\)/],
   ['a segment of more than 1 GiB', { p_memsz: 2n ** 30n + 1n }, /p_memsz/],
   ['a segment above 2^53', { p_paddr: tooLarge }, /p_paddr/],
+  ['a segment that ends above 2^53', { p_paddr: tooLarge - 1n }, /p_paddr .*out of range/],
   ['a segment over the GDT', { p_paddr: 0x8000n }, /p_paddr/],
   ['a segment over the page tables', { p_paddr: 0x10000n }, /p_paddr/],
   ['a note of another ABI', { note: buildNote({ abi: 2 }) }, /ABI version.* is 2/],

@@ -104,6 +104,15 @@ t.test('what does not fit is refused', async (t) => {
   refused(bzImage, { memoryBytes: 16 * MIB }, /needs memory up to 18M, and the guest has 16M/);
   refused(bzImage, { commandLine: 'x'.repeat(2048) }, /2048 bytes, and this kernel takes 2047/);
   refused(bzImage, { commandLine: 'ä'.repeat(1024) }, /2048 bytes/);
+  const talkative = {
+    ...bzImage,
+    kernel: { ...bzImage.kernel!, mostCommandLineBytes: 2 ** 32 - 1 },
+  };
+  refused(
+    talkative,
+    { commandLine: 'x'.repeat(20480) },
+    /20480 bytes, and this kernel takes 20479/,
+  );
   refused(bzImage, { commandLine: 'a\0b' }, /NUL/);
   refused(bzImage, { initrd: new Uint8Array(47 * MIB) }, /--initrd of .* does not fit/);
   const low = { ...bzImage, kernel: { ...bzImage.kernel!, highestInitrdAddress: 20 * MIB - 1 } };

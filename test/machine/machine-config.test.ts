@@ -7,6 +7,7 @@ const MIB = 2 ** 20;
 t.test('only the image is needed', async (t) => {
   t.match(completeConfig({ image: 'touch' }), {
     image: 'touch',
+    firmware: false,
     memoryBytes: 256 * MIB,
     backing: 'shmem',
     delivery: 'auto',
@@ -37,6 +38,7 @@ t.test('only the image is needed', async (t) => {
 t.test('what is given is kept', async (t) => {
   const given: RunOptions = {
     image: 'a.elf',
+    firmware: false,
     memoryBytes: 64 * MIB,
     backing: 'shmem',
     delivery: 'handler',
@@ -58,6 +60,7 @@ t.test('what is given is kept', async (t) => {
     failSource: [{ kind: 'page', address: 0x200000, times: 2 }],
     sourceRetries: 0,
     commandLine: 'console=ttyS0',
+    load: 'resident',
     initrd: 'initrd.cpio',
     pin: { vcpu: [0, 0], handler: [0] },
     params: { pages: '7' },

@@ -5,7 +5,7 @@
  *   node dist/test/nested/results.js TAP MAPS COMMANDS RESULTS [COMMANDS RESULTS]...
  *
  * COMMANDS and RESULTS as for test/nested/run.sh. A command that did not end, or never began, has
- * failed.
+ * failed. Exit status: 1 if anything has failed.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { Parser } from 'tap-parser';
@@ -115,3 +115,9 @@ const rows = outcomes.map(({ name, passed, failed, skipped, seconds, complaint }
 console.log(textTable(['in the nested machine', 'passed', 'failed', 'skipped', 's', ''], rows));
 const seconds = outcomes.reduce((sum, outcome) => sum + (outcome.seconds ?? 0), 0);
 console.log(`${outcomes.length} files, ${seconds.toFixed(0)} s of the machines' time`);
+if (
+  outcomes.length === 0 ||
+  outcomes.some(({ failed, complaint }) => failed > 0 || complaint !== null)
+) {
+  process.exitCode = 1;
+}

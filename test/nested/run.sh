@@ -120,7 +120,7 @@ cp "$(command -v busybox)" "$root/bin/busybox"
 cp "$here/init" "$root/init"
 chmod +x "$root/init"
 : >"$root/modules/order"
-[ -n "${NESTED_VMLINUZ:-}" ] || for module in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk \
+[ -n "${NESTED_VMLINUZ:-}" ] || for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk \
   virtio_console irqbypass ccp kvm kvm-amd hwpoison-inject; do
   found=$(find "$kernel" -name "$module.ko*" | head -1)
   [ -n "$found" ] || continue # built in
@@ -202,7 +202,7 @@ while [ $# -gt 0 ]; do
   all_results+=("$results")
   consoles+=("$work/console-$count")
   dd if="$commands" of="$work/commands-$count" bs=4096 conv=sync status=none # a drive has whole sectors
-  TMPDIR=$work nice setpriv --pdeathsig TERM timeout -k 2 "$seconds" \
+  TMPDIR=$work setpriv --pdeathsig TERM timeout -k 2 "$seconds" \
     qemu-system-x86_64 -accel tcg -cpu EPYC,+svm,+npt -machine pc \
     -m "${NESTED_MEMORY:-1G}" -smp "${NESTED_CPUS:-1}" -nodefaults -display none -no-reboot \
     -kernel "$vmlinuz" -initrd "$work/initramfs" \

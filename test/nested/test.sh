@@ -3,6 +3,8 @@
 #
 #   test/nested/test.sh [TEST...]     for instance dist/test/kvm/vcpu.test.js; without: those of `tests`
 #
+# What is set of FAULTLINE_..., and no path, is set in there too.
+#
 # Each machine has one CPU; NESTED_MACHINES is how many there are: two, where there are two CPUs.
 #
 # Exit status: 0 all passed; 1 one did not; 3 what the machines need cannot be had.
@@ -34,6 +36,7 @@ main() {
     loads+=(0)
     : >"$work/commands-$machine"
   done
+  variables=$(env | grep -E '^FAULTLINE_[A-Z_]+=[0-9A-Za-z.-]*$' | tr '\n' ' ' || true)
   while read -r seconds test; do
     [ -e "$test" ] || { echo "$test does not exist" >&2; exit 2; }
     least=0
@@ -41,7 +44,8 @@ main() {
       [ "${loads[machine]}" -ge "${loads[least]}" ] || least=$machine
     done
     loads[least]=$((loads[least] + seconds))
-    echo "timeout 400 node $test" >>"$work/commands-$least"
+    # tap itself ends a test first, and says which part of it
+    echo "${variables}TAP_TIMEOUT=$((NESTED_SECONDS - 80)) timeout $((NESTED_SECONDS - 60)) node $test" >>"$work/commands-$least"
   done <"$work/tests"
 
   began=$SECONDS
@@ -56,7 +60,7 @@ main() {
 
   mkdir -p dist
   echo
-  node dist/test/nested/results.js "$work/results.tap" "$work/maps" "${pairs[@]}"
+  node dist/test/nested/results.js "$work/results.tap" "$work/maps" "${pairs[@]}" || status=1
   FAULTLINE_REQUIRE_KVM=inside node dist/test/report.js "$work/results.tap" || status=1
   echo "took $took s, with making the machines"
   exit "$status"

@@ -64,15 +64,21 @@ for (const delivery of deliveries) {
     `${delivery}: what the guest writes nowhere else may be discarded, the image is not`,
     { skip },
     async (t) => {
-      const result = await runGuest({
-        ...base,
-        delivery,
-        params: { pages: String(PAGES), passes: '6' },
-        discard: { bytesPerSecond: 2 * MIB }, // an emulated machine takes no more,
-      });
-      t.equal(result.error, null);
-      t.equal(result.pages.mismatched, 0);
-      t.ok(result.background[0]!.count > 0, 'pages were thrown away');
+      // A fast guest needs more passes for a discard to meet a page of it; an emulated one takes no more.
+      for (let passes = 6, thrownAway = 0; thrownAway === 0; passes *= 3) {
+        const result = await runGuest({
+          ...base,
+          delivery,
+          params: { pages: String(PAGES), passes: String(passes) },
+          discard: { bytesPerSecond: 2 * MIB },
+        });
+        t.equal(result.error, null);
+        t.equal(result.pages.mismatched, 0);
+        thrownAway = result.background[0]!.count;
+        if (result.error !== null) {
+          return;
+        }
+      }
     },
   );
 

@@ -274,6 +274,7 @@ export function runResult(delivery: 'exit' | 'handler' = 'exit'): RunResult {
     outcome: 'completed',
     error: null,
     config: {
+      firmware: false,
       memoryBytes: 64 * 2 ** 20,
       backing: 'shmem',
       reserve: true,

@@ -46,6 +46,17 @@ export function buildNote(
   return note;
 }
 
+/** The note that Xen's PVH protocol finds its entry point by. */
+export function buildPvhNote(entry: number, bytes: 4 | 8 = 4, name = 'Xen\0'): Uint8Array {
+  const note = Buffer.alloc(12 + 4 + bytes);
+  note.writeUInt32LE(name.length, 0);
+  note.writeUInt32LE(bytes, 4);
+  note.writeUInt32LE(18, 8); // XEN_ELFNOTE_PHYS32_ENTRY
+  note.write(name, 12, 'latin1');
+  note.writeUInt32LE(entry, 16);
+  return note;
+}
+
 /** Header, two program headers (PT_LOAD, PT_NOTE), 16 bytes of code, the note. */
 export function buildElf(fields: Partial<ElfFields> = {}): Uint8Array {
   const code = fields.code ?? new Uint8Array(16).fill(0x90);

@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import t from 'tap';
 import * as uapi from '../../src/uapi/kvm-run.js';
-import { describeExit, describeRunError } from '../../src/vcpu/describe-exit.js';
+import { describeExit, describeRunError, unemulatedCode } from '../../src/vcpu/describe-exit.js';
 import { FakeRunPage } from '../support/fake-run-page.js';
 
 t.test('an exit that is not served is named as the kernel names it', async (t) => {
@@ -24,6 +24,7 @@ t.test('a failed emulation shows the bytes, where the kernel gave them', async (
   bytes.u8.set([0x0f, 0xae, 0x05, 0x90], offset.insn_bytes);
   bytes.u8[offset.insn_size] = 3;
   const describe = (): string => describeExit(run.exit(uapi.KVM_EXIT_INTERNAL_ERROR));
+  t.strictSame(unemulatedCode(run.exit(uapi.KVM_EXIT_INTERNAL_ERROR)), [], 'it says none');
   t.match(
     describe(),
     /its code may not be resident, .*--delivery handler/,
@@ -31,10 +32,14 @@ t.test('a failed emulation shows the bytes, where the kernel gave them', async (
   );
   bytes.u32[offset.flags >> 2] = uapi.KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
   t.match(describe(), /bytes 0f ae 05$/);
+  t.strictSame(unemulatedCode(run.page), [0x0f, 0xae, 0x05]);
   bytes.u8[offset.insn_size] = 255;
   t.match(describe(), /bytes( [0-9a-f]{2}){15}$/, 'never more than the field holds');
   bytes.u32[offset.suberror >> 2] = 3;
   t.equal(describe(), 'KVM_EXIT_INTERNAL_ERROR, suberror 3');
+  t.equal(unemulatedCode(run.page), null, 'no instruction');
+  bytes.u32[offset.suberror >> 2] = uapi.KVM_INTERNAL_ERROR_EMULATION;
+  t.equal(unemulatedCode(run.exit(uapi.KVM_EXIT_DEBUG)), null, 'another exit');
 });
 
 t.test('a refused entry shows the hardware reason', async (t) => {
