@@ -93,6 +93,16 @@ const refused: { args: string[]; status: number; says: RegExp }[] = [
   { args: ['run', 'nonesuch'], status: 2, says: /image nonesuch cannot be read \(ENOENT\)/ },
   { args: ['run', '/'], status: 2, says: /image \/ is not a regular file/ },
   { args: ['run'], status: 2, says: /needs an IMAGE/ },
+  {
+    args: ['run', 'touch', '--initrd', '/dev/null'],
+    status: 2,
+    says: /--initrd is for a Linux kernel, and touch is none/,
+  },
+  {
+    args: ['run', 'hello', '--cmdline', 'quiet'],
+    status: 2,
+    says: /--cmdline is for a Linux kernel, and hello is none/,
+  },
   { args: ['run', 'touch', '--vcpus', '0'], status: 2, says: /--vcpus 0 is not/ },
   { args: ['run', 'touch', '--vcpus', '65'], status: 2, says: /--vcpus 65 is not/ },
   { args: ['run', 'touch', '--vcpus', '-1'], status: 2, says: /whole number/ },
