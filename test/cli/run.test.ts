@@ -91,6 +91,11 @@ t.test('auto says which delivery it used and why', { skip }, async (t) => {
 
 const refused: { args: string[]; status: number; says: RegExp }[] = [
   { args: ['run', 'nonesuch'], status: 2, says: /image nonesuch cannot be read \(ENOENT\)/ },
+  {
+    args: ['run', '--firmware', 'nonesuch'],
+    status: 2,
+    says: /--firmware nonesuch cannot be read \(ENOENT\)\.\n$/,
+  },
   { args: ['run', '/'], status: 2, says: /image \/ is not a regular file/ },
   { args: ['run'], status: 2, says: /needs an IMAGE/ },
   {
