@@ -114,7 +114,11 @@ const refused: { args: string[]; status: number; says: RegExp }[] = [
   { args: ['run', 'touch', '--vcpus', 'many'], status: 2, says: /whole number/ },
   { args: ['run', 'touch', '--memory', '190G'], status: 3, says: /more than this host has/ },
   { args: ['run', 'touch', '--memory', '900000G'], status: 2, says: /--memory .* is not between/ },
-  { args: ['run', 'touch', '--memory', '1M'], status: 2, says: /--memory .* is not between/ },
+  {
+    args: ['run', 'touch', '--memory', '1M'],
+    status: 2,
+    says: /--memory 1M is not between 4M and 200G/,
+  },
   { args: ['run', 'touch', '--memory', '64Q'], status: 2, says: /size is a whole number/ },
   { args: ['run', 'touch', '--memory', '4097K'], status: 2, says: /multiple of the fault unit/ },
   {
