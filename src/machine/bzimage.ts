@@ -25,6 +25,11 @@ const ENTRY_64 = 0x200;
 const { offset } = setup_header;
 const at = (field: keyof typeof offset): number => HEADER_AT + offset[field];
 
+/** Behind `init_size`, which a header of protocol 2.12 has. */
+const LEAST_HEADER_END = at('handover_offset');
+/** What follows it in the zero page is not the header's. */
+const MOST_HEADER_END = boot_params.offset.edd_mbr_sig_buffer;
+
 export function isBzImage(file: Uint8Array): boolean {
   const view = new DataView(file.buffer, file.byteOffset, file.length);
   return (
@@ -79,6 +84,11 @@ export function parseBzImage(file: Uint8Array, path: string): Image {
     reader.fail(`init_size (${initBytes}) is less than the kernel itself (${code.length})`);
   }
   const headerEnd = JUMP_TARGET + reader.u8(JUMP_TARGET - 1, 'jump');
+  if (headerEnd < LEAST_HEADER_END || headerEnd > MOST_HEADER_END) {
+    reader.fail(
+      `jump says that the header ends at 0x${headerEnd.toString(16)}, and it ends from 0x${LEAST_HEADER_END.toString(16)} to 0x${MOST_HEADER_END.toString(16)}`,
+    );
+  }
   return {
     mode: 'linux',
     entry: address + ENTRY_64,

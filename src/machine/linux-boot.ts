@@ -53,6 +53,25 @@ export function checkPcMemory(memoryBytes: number): void {
 }
 
 /**
+ * What is for a Linux kernel alone would come to nothing, and nobody would be told.
+ *
+ * @param image what is booted, which is none
+ * @throws UsageError naming the option
+ */
+export function checkTakesNoLinuxBoot(
+  image: string,
+  commandLine: string,
+  initrd: string | null,
+): void {
+  if (commandLine !== '' || initrd !== null) {
+    throw new UsageError(
+      `${initrd === null ? '--cmdline' : '--initrd'} is for a Linux kernel, and ${image} is none`,
+      'A bzImage is one, and an ELF file with the note by which PVH starts it.',
+    );
+  }
+}
+
+/**
  * What a Linux kernel finds in memory besides itself: its command line, the initrd, and the zero
  * page (64-bit boot protocol) or `hvm_start_info` (PVH) at {@link START_INFO_ADDRESS}.
  *

@@ -59,6 +59,26 @@ for (const [what, fields, codeBytes, message] of MALFORMED) {
   });
 }
 
+t.test('a header that ends too soon, or in what follows it in the zero page', async (t) => {
+  const file = buildBzImage();
+  for (const [jump, end] of [
+    [0, '0x202'],
+    [0x264 - 0x203, '0x263'],
+    [0x291 - 0x202, '0x291'],
+    [255, '0x301'],
+  ] as const) {
+    file[0x201] = jump;
+    t.throws(() => parseBzImage(file, 'vmlinuz'), {
+      name: 'UsageError',
+      message: new RegExp(`jump says that the header ends at ${end},`),
+    });
+  }
+  for (const end of [0x264, 0x290]) {
+    file[0x201] = end - 0x202;
+    t.equal(parseBzImage(file, 'vmlinuz').kernel?.setupHeader?.length, end - 0x1f1);
+  }
+});
+
 t.test('an address above 2^53', async (t) => {
   const file = buildBzImage({});
   const at = boot_params.offset.hdr + setup_header.offset.pref_address;
