@@ -33,8 +33,7 @@ const MOST_HEADER_END = boot_params.offset.edd_mbr_sig_buffer;
 export function isBzImage(file: Uint8Array): boolean {
   const view = new DataView(file.buffer, file.byteOffset, file.length);
   return (
-    file.length >= HEADER_AT + setup_header.size &&
-    view.getUint32(at('header'), true) === SETUP_HEADER_MAGIC
+    file.length >= at('header') + 4 && view.getUint32(at('header'), true) === SETUP_HEADER_MAGIC
   );
 }
 
@@ -79,6 +78,9 @@ export function parseBzImage(file: Uint8Array, path: string): Image {
   const initBytes = reader.u32(at('init_size'), 'init_size');
   if (!Number.isSafeInteger(address + initBytes)) {
     reader.fail(`pref_address (0x${address.toString(16)}) is out of range`);
+  }
+  if (address % 4096 !== 0) {
+    reader.fail(`pref_address (0x${address.toString(16)}) is not the start of a page`);
   }
   if (initBytes < code.length) {
     reader.fail(`init_size (${initBytes}) is less than the kernel itself (${code.length})`);

@@ -35,7 +35,15 @@ t.test('setup_sects 0 means 4; what follows the code is left out', async (t) => 
 t.test('what is no bzImage is not taken for one', async (t) => {
   t.notOk(isBzImage(buildBzImage({ header: 0 })));
   t.notOk(isBzImage(new Uint8Array()));
-  t.notOk(isBzImage(buildBzImage().subarray(0, boot_params.offset.hdr + setup_header.size - 1)));
+});
+
+t.test('a kernel that is cut off within its header is refused by the field', async (t) => {
+  const file = buildBzImage().subarray(0, 600);
+  t.ok(isBzImage(file));
+  t.throws(() => parseBzImage(file, 'vmlinuz'), {
+    name: 'UsageError',
+    message: /setup_sects|init_size|pref_address|syssize/,
+  });
 });
 
 const MALFORMED = [
@@ -47,6 +55,7 @@ const MALFORMED = [
   ['less code than it says', {}, CODE_BYTES - 16, /syssize says 4096 bytes, and 4080/],
   ['more code than a file can have', { syssize: 0xffff_ffff }, CODE_BYTES, /syssize/],
   ['a place over the tables', { pref_address: 0x10000 }, CODE_BYTES, /pref_address/],
+  ['a place within a page', { pref_address: 0x1000123 }, CODE_BYTES, /pref_address/],
   ['less memory than its own code', { init_size: CODE_BYTES - 1 }, CODE_BYTES, /init_size/],
 ] as const;
 
