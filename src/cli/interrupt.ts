@@ -29,14 +29,22 @@ export async function interruptible<Result>(
   }
 }
 
-let signals = 0;
+/**
+ * What comes so soon after the first is the same wish. npx passes Ctrl-C on to a process that the
+ * terminal has told already, and timeout(1) tells its child, then its process group.
+ */
+const SAME_MILLISECONDS = 200;
+
+/** When the first came; null before that. */
+let firstAt: number | null = null;
 
 /** What a signal does; also Ctrl-A x, where Ctrl-C is the guest's. */
 export function interrupt(): void {
-  signals++;
-  if (signals > 1) {
+  if (firstAt === null) {
+    firstAt = performance.now();
+    current?.abort();
+  } else if (performance.now() - firstAt > SAME_MILLISECONDS) {
     restoreTerminal();
     _exit(STATUS.failed);
   }
-  current?.abort();
 }

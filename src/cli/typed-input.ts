@@ -1,5 +1,7 @@
 /** What is typed, for a guest's serial port: from a terminal, or from a pipe or file as it is. */
 
+import { readFileSync } from 'node:fs';
+
 /** A terminal's: begins a command to us, as in QEMU. */
 const PREFIX = 0x01; // Ctrl-A
 const QUIT = 'x'.charCodeAt(0);
@@ -49,12 +51,22 @@ export function typedInput(
   };
 }
 
+/** Whoever reads from a terminal that is another job's, or changes its mode, is stopped by the kernel. */
+function isInBackground(): boolean {
+  // Behind the name, which may have any characters: state, ppid, pgrp, session, tty_nr, tpgid.
+  const [, , pgrp, , , tpgid] = readFileSync('/proc/self/stat', 'latin1')
+    .replace(/^.*\) /s, '')
+    .split(' ')
+    .map(Number);
+  return tpgid !== -1 && pgrp !== tpgid;
+}
+
 function read(stream: InputStream, quit: () => void): AsyncIterator<Uint8Array> {
   const isTerminal = stream.isTTY === true && stream.setRawMode !== undefined;
   const commands = isTerminal ? commandsIn(quit) : (data: Uint8Array) => data;
   const chunks: Uint8Array[] = [];
   const DONE = { done: true, value: undefined } as const;
-  let over = false;
+  let over = isTerminal && isInBackground();
   let waiting: ((result: IteratorResult<Uint8Array>) => void) | null = null;
 
   const pass = (): void => {
@@ -81,6 +93,9 @@ function read(stream: InputStream, quit: () => void): AsyncIterator<Uint8Array> 
     over = true;
     pass();
   };
+  if (over) {
+    return { next: () => Promise.resolve(DONE), return: () => Promise.resolve(DONE) };
+  }
   stream.on('data', onData);
   stream.on('end', onEnd);
   stream.on('error', onEnd); // a terminal that is gone types nothing more

@@ -25,11 +25,15 @@ const ENTRY_64 = 0x200;
 const { offset } = setup_header;
 const at = (field: keyof typeof offset): number => HEADER_AT + offset[field];
 
+/** Behind `init_size`, which a header of protocol 2.12 has. */
+const LEAST_HEADER_END = at('handover_offset');
+/** What follows it in the zero page is not the header's. */
+const MOST_HEADER_END = boot_params.offset.edd_mbr_sig_buffer;
+
 export function isBzImage(file: Uint8Array): boolean {
   const view = new DataView(file.buffer, file.byteOffset, file.length);
   return (
-    file.length >= HEADER_AT + setup_header.size &&
-    view.getUint32(at('header'), true) === SETUP_HEADER_MAGIC
+    file.length >= at('header') + 4 && view.getUint32(at('header'), true) === SETUP_HEADER_MAGIC
   );
 }
 
@@ -75,10 +79,18 @@ export function parseBzImage(file: Uint8Array, path: string): Image {
   if (!Number.isSafeInteger(address + initBytes)) {
     reader.fail(`pref_address (0x${address.toString(16)}) is out of range`);
   }
+  if (address % 4096 !== 0) {
+    reader.fail(`pref_address (0x${address.toString(16)}) is not the start of a page`);
+  }
   if (initBytes < code.length) {
     reader.fail(`init_size (${initBytes}) is less than the kernel itself (${code.length})`);
   }
   const headerEnd = JUMP_TARGET + reader.u8(JUMP_TARGET - 1, 'jump');
+  if (headerEnd < LEAST_HEADER_END || headerEnd > MOST_HEADER_END) {
+    reader.fail(
+      `jump says that the header ends at 0x${headerEnd.toString(16)}, and it ends from 0x${LEAST_HEADER_END.toString(16)} to 0x${MOST_HEADER_END.toString(16)}`,
+    );
+  }
   return {
     mode: 'linux',
     entry: address + ENTRY_64,

@@ -170,6 +170,12 @@ function hintForShutdown({ delivery, image }: Machine, memoryErrors: number): st
   if (!delivery.trapped || image.note !== null) {
     return '';
   }
+  if (image.mode === 'firmware') {
+    return 'Is the file of --firmware a ROM? Its last 16 bytes are what the CPU begins with.';
+  }
+  if (image.mode === 'linux' || image.mode === 'pvh') {
+    return 'What the kernel said before that is on its console; earlycon=uart8250,io,0x3f8 makes it speak from the beginning.';
+  }
   const tables =
     image.mode === 'long'
       ? 'a table of its own that the CPU reads (page tables, GDT, IDT, TSS), or the stack of a handler, was missing: under shadow paging these'

@@ -5,6 +5,7 @@ import { viewOf } from '../ffi/view.js';
 import type { KvmSystem } from '../kvm/kvm-system.js';
 import { RESET_IP } from '../kvm/registers.js';
 import type { Vm } from '../kvm/vm.js';
+import { formatSize } from '../memory/sizes.js';
 import { KVM_CAP_READONLY_MEM, KVM_MEM_READONLY } from '../uapi/kvm.js';
 import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../uapi/mman.js';
 import { PC_HOLE_START } from './guest-physical-map.js';
@@ -79,7 +80,7 @@ export function checkFirmware(
 ): void {
   if (memoryBytes > PC_HOLE_START) {
     throw new UsageError(
-      `--memory ${memoryBytes} is more than a PC has below its devices`,
+      `--memory ${formatSize(memoryBytes)} is more than a PC has below its devices`,
       'With --firmware ask for 3G at most.',
     );
   }

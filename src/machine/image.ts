@@ -99,7 +99,9 @@ export function readImage(path: string, what = 'image'): Uint8Array {
     }
     throw new UsageError(
       `${what} ${path} cannot be read (${code ?? 'unknown error'})`,
-      'Name a bundled guest (faultline run --list) or the path of an image.',
+      what === 'image'
+        ? 'Name a bundled guest (faultline run --list) or the path of an image.'
+        : '',
       { cause: error },
     );
   } finally {

@@ -53,6 +53,25 @@ export function checkPcMemory(memoryBytes: number): void {
 }
 
 /**
+ * What is for a Linux kernel alone would come to nothing, and nobody would be told.
+ *
+ * @param image what is booted, which is none
+ * @throws UsageError naming the option
+ */
+export function checkTakesNoLinuxBoot(
+  image: string,
+  commandLine: string,
+  initrd: string | null,
+): void {
+  if (commandLine !== '' || initrd !== null) {
+    throw new UsageError(
+      `${initrd === null ? '--cmdline' : '--initrd'} is for a Linux kernel, and ${image} is none`,
+      'A bzImage is one, and an ELF file with the note by which PVH starts it.',
+    );
+  }
+}
+
+/**
  * What a Linux kernel finds in memory besides itself: its command line, the initrd, and the zero
  * page (64-bit boot protocol) or `hvm_start_info` (PVH) at {@link START_INFO_ADDRESS}.
  *
@@ -70,6 +89,9 @@ export function buildLinuxBoot(image: Image, boot: LinuxBoot): ImageSegment[] {
     );
   }
   const commandLine = commandLineOf(boot.commandLine, kernel);
+  if (boot.initrd?.length === 0) {
+    throw new UsageError('the file of --initrd is empty');
+  }
   const initrd = boot.initrd === null ? null : placeInitrd(boot.initrd, kernel, boot.memoryBytes);
   const start =
     kernel.setupHeader === null
@@ -86,14 +108,23 @@ function segment(address: number, data: Uint8Array): ImageSegment {
   return { address, data, bytes: data.length };
 }
 
+/** Kernels of protocol 2.05 and before say nothing, and mean this. */
+const LEAST_COMMAND_LINE_BYTES = 255;
+
 function commandLineOf(text: string, kernel: LinuxKernel): Uint8Array {
+  const { mostCommandLineBytes } = kernel;
+  if (mostCommandLineBytes < LEAST_COMMAND_LINE_BYTES) {
+    throw new UsageError(`the kernel's cmdline_size is ${mostCommandLineBytes}, and no line fits`);
+  }
   if (text.includes('\0')) {
     throw new UsageError('--cmdline has a NUL in it');
   }
   const bytes = new TextEncoder().encode(`${text}\0`);
-  const most = Math.min(kernel.mostCommandLineBytes, GDT_ADDRESS - COMMAND_LINE_ADDRESS - 1);
+  const most = Math.min(mostCommandLineBytes, GDT_ADDRESS - COMMAND_LINE_ADDRESS - 1);
   if (bytes.length - 1 > most) {
-    throw new UsageError(`--cmdline has ${bytes.length - 1} bytes, and this kernel takes ${most}`);
+    throw new UsageError(
+      `--cmdline has ${bytes.length - 1} bytes, console= included, and this kernel takes ${most}`,
+    );
   }
   return bytes;
 }

@@ -220,7 +220,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
   const memoryBytes = options.memoryBytes ?? 256 * 2 ** 20;
   if (memoryBytes < MIN_MEMORY_BYTES || memoryBytes > MAX_MEMORY_BYTES) {
     throw new UsageError(
-      `--memory ${memoryBytes} is not between ${MIN_MEMORY_BYTES / 2 ** 20}M and ${MAX_MEMORY_BYTES / 2 ** 30}G`,
+      `--memory ${formatSize(memoryBytes)} is not between ${MIN_MEMORY_BYTES / 2 ** 20}M and ${MAX_MEMORY_BYTES / 2 ** 30}G`,
     );
   }
   if (memoryBytes % Math.max(unitBytes, 4096) !== 0) {

@@ -49,7 +49,7 @@ import {
   WORKLOAD_START,
 } from './guest-physical-map.js';
 import { type Image, type ImageSegment, loadImage, readImage } from './image.js';
-import { buildLinuxBoot, checkPcMemory } from './linux-boot.js';
+import { buildLinuxBoot, checkPcMemory, checkTakesNoLinuxBoot } from './linux-boot.js';
 import type { MachineConfig } from './machine-config.js';
 import { Pc } from './pc.js';
 import { whyRefused } from './refusals.js';
@@ -99,6 +99,8 @@ export class Machine implements Disposable {
     this.workload = bundled?.plan(config) ?? planUnknown(config.params);
     if (this.image.kernel !== null) {
       checkPcMemory(config.memoryBytes);
+    } else {
+      checkTakesNoLinuxBoot(config.image, config.commandLine, config.initrd);
     }
 
     using stack = new ResourceStack();

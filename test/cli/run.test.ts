@@ -91,15 +91,34 @@ t.test('auto says which delivery it used and why', { skip }, async (t) => {
 
 const refused: { args: string[]; status: number; says: RegExp }[] = [
   { args: ['run', 'nonesuch'], status: 2, says: /image nonesuch cannot be read \(ENOENT\)/ },
+  {
+    args: ['run', '--firmware', 'nonesuch'],
+    status: 2,
+    says: /--firmware nonesuch cannot be read \(ENOENT\)\.\n$/,
+  },
   { args: ['run', '/'], status: 2, says: /image \/ is not a regular file/ },
   { args: ['run'], status: 2, says: /needs an IMAGE/ },
+  {
+    args: ['run', 'touch', '--initrd', '/dev/null'],
+    status: 2,
+    says: /--initrd is for a Linux kernel, and touch is none/,
+  },
+  {
+    args: ['run', 'hello', '--cmdline', 'quiet'],
+    status: 2,
+    says: /--cmdline is for a Linux kernel, and hello is none/,
+  },
   { args: ['run', 'touch', '--vcpus', '0'], status: 2, says: /--vcpus 0 is not/ },
   { args: ['run', 'touch', '--vcpus', '65'], status: 2, says: /--vcpus 65 is not/ },
   { args: ['run', 'touch', '--vcpus', '-1'], status: 2, says: /whole number/ },
   { args: ['run', 'touch', '--vcpus', 'many'], status: 2, says: /whole number/ },
   { args: ['run', 'touch', '--memory', '190G'], status: 3, says: /more than this host has/ },
   { args: ['run', 'touch', '--memory', '900000G'], status: 2, says: /--memory .* is not between/ },
-  { args: ['run', 'touch', '--memory', '1M'], status: 2, says: /--memory .* is not between/ },
+  {
+    args: ['run', 'touch', '--memory', '1M'],
+    status: 2,
+    says: /--memory 1M is not between 4M and 200G/,
+  },
   { args: ['run', 'touch', '--memory', '64Q'], status: 2, says: /size is a whole number/ },
   { args: ['run', 'touch', '--memory', '4097K'], status: 2, says: /multiple of the fault unit/ },
   {

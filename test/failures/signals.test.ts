@@ -193,13 +193,31 @@ t.test(`SIGINT and SIGTERM at random moments, ${RUNS} times`, { skip }, async (t
   t.ok(ends.size > 1 || RUNS < 20, 'the moments were spread over runs that end in several ways');
 });
 
+t.test(
+  'a signal that comes twice, as through npx or timeout(1), ends the run with its report',
+  { skip, timeout: 60_000 },
+  async (t) => {
+    for (const pause of [0, 1, 5, 20, 50]) {
+      const args = ['run', 'touch', '--memory', '64M', '--vcpus', '8', '--json'];
+      const end = await signalled(
+        [...args, '--param', 'passes=1000'],
+        'SIGTERM',
+        [100, pause],
+        'begun',
+      );
+      t.equal(end.status, 1, `${pause} ms between: ${end.stderr}`);
+      t.equal(JSON.parse(end.stdout || '{}').error?.code, 'interrupted', `${pause} ms between`);
+    }
+  },
+);
+
 t.test('a second signal ends the process at once', { skip, timeout: 60_000 }, async (t) => {
   const directory = setUp(t);
   if (directory === null) {
     return;
   }
   const before = leftovers(directory);
-  for (const pause of [0, 1, 5, 20, 50]) {
+  for (const pause of [205, 250, 300, 400]) {
     // Stopping 16 threads takes some time.
     const args = ['run', 'touch', '--memory', '64M', '--vcpus', '16', '--backing', 'tmpfs-huge'];
     const end = await signalled(

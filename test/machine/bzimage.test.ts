@@ -35,7 +35,15 @@ t.test('setup_sects 0 means 4; what follows the code is left out', async (t) => 
 t.test('what is no bzImage is not taken for one', async (t) => {
   t.notOk(isBzImage(buildBzImage({ header: 0 })));
   t.notOk(isBzImage(new Uint8Array()));
-  t.notOk(isBzImage(buildBzImage().subarray(0, boot_params.offset.hdr + setup_header.size - 1)));
+});
+
+t.test('a kernel that is cut off within its header is refused by the field', async (t) => {
+  const file = buildBzImage().subarray(0, 600);
+  t.ok(isBzImage(file));
+  t.throws(() => parseBzImage(file, 'vmlinuz'), {
+    name: 'UsageError',
+    message: /setup_sects|init_size|pref_address|syssize/,
+  });
 });
 
 const MALFORMED = [
@@ -47,6 +55,7 @@ const MALFORMED = [
   ['less code than it says', {}, CODE_BYTES - 16, /syssize says 4096 bytes, and 4080/],
   ['more code than a file can have', { syssize: 0xffff_ffff }, CODE_BYTES, /syssize/],
   ['a place over the tables', { pref_address: 0x10000 }, CODE_BYTES, /pref_address/],
+  ['a place within a page', { pref_address: 0x1000123 }, CODE_BYTES, /pref_address/],
   ['less memory than its own code', { init_size: CODE_BYTES - 1 }, CODE_BYTES, /init_size/],
 ] as const;
 
@@ -58,6 +67,26 @@ for (const [what, fields, codeBytes, message] of MALFORMED) {
     });
   });
 }
+
+t.test('a header that ends too soon, or in what follows it in the zero page', async (t) => {
+  const file = buildBzImage();
+  for (const [jump, end] of [
+    [0, '0x202'],
+    [0x264 - 0x203, '0x263'],
+    [0x291 - 0x202, '0x291'],
+    [255, '0x301'],
+  ] as const) {
+    file[0x201] = jump;
+    t.throws(() => parseBzImage(file, 'vmlinuz'), {
+      name: 'UsageError',
+      message: new RegExp(`jump says that the header ends at ${end},`),
+    });
+  }
+  for (const end of [0x264, 0x290]) {
+    file[0x201] = end - 0x202;
+    t.equal(parseBzImage(file, 'vmlinuz').kernel?.setupHeader?.length, end - 0x1f1);
+  }
+});
 
 t.test('an address above 2^53', async (t) => {
   const file = buildBzImage({});

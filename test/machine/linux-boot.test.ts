@@ -102,7 +102,11 @@ t.test('what does not fit is refused', async (t) => {
   };
   refused({ ...bzImage, kernel: null }, {}, /no Linux kernel/);
   refused(bzImage, { memoryBytes: 16 * MIB }, /needs memory up to 18M, and the guest has 16M/);
-  refused(bzImage, { commandLine: 'x'.repeat(2048) }, /2048 bytes, and this kernel takes 2047/);
+  refused(
+    bzImage,
+    { commandLine: 'x'.repeat(2048) },
+    /2048 bytes, console= included, and this kernel takes 2047/,
+  );
   refused(bzImage, { commandLine: 'ä'.repeat(1024) }, /2048 bytes/);
   const talkative = {
     ...bzImage,
@@ -111,7 +115,7 @@ t.test('what does not fit is refused', async (t) => {
   refused(
     talkative,
     { commandLine: 'x'.repeat(20480) },
-    /20480 bytes, and this kernel takes 20479/,
+    /20480 bytes, console= included, and this kernel takes 20479/,
   );
   refused(bzImage, { commandLine: 'a\0b' }, /NUL/);
   refused(bzImage, { initrd: new Uint8Array(47 * MIB) }, /--initrd of .* does not fit/);
