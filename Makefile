@@ -18,7 +18,7 @@ WORKERS := vcpu/vcpu-worker fault/handler-worker fault/chore-worker
 BUNDLE := --bundle --platform=node --target=node20 --format=cjs --external:koffi --sourcemap \
 	--entry-names=[name] --out-extension:.js=.cjs --pure:bind --log-level=warning
 
-.PHONY: demo build test test-kvm test-nested boots-nested coverage soak fuzz bench lint format readme guest-images clean
+.PHONY: demo build test test-kvm test-nested boots-nested lab coverage soak fuzz bench lint format readme guest-images clean
 
 demo: build
 	@node $(DIST)/src/cli/main.js bench deliveries --pages 16384
@@ -91,6 +91,10 @@ boots-nested:
 	FAULTLINE_LINUX_BOOTS=20 FAULTLINE_LINUX_BACKING=hugetlb-2M \
 	  NESTED_MACHINES=1 NESTED_SECONDS=1900 \
 	  $(MAKE) test-nested TESTS='$(DIST)/test/linux/boot.test.js'
+
+# A kernel with two memslot flags of ours (guest-images/lab), built and booted in an emulated machine.
+lab: build .tap/.built
+	@guest-images/lab/run.sh bench/results
 
 # What takes longer than `make test` has time for: everything together for ten minutes, 200 runs in a
 # row, 200 signals at random moments.
