@@ -3,6 +3,7 @@
  * in. The same states as in test/kernel-states, where trap markers stand in for such a KVM.
  */
 import { constants } from 'node:os';
+import { join } from 'node:path';
 import t from 'tap';
 import { errno, madvise, poll } from '../../src/ffi/libc.js';
 import { ScratchPage } from '../../src/ffi/scratch.js';
@@ -11,6 +12,8 @@ import { STRATEGIES } from '../../src/machine/machine-config.js';
 import { runGuest } from '../../src/machine/run-guest.js';
 import { BACKINGS } from '../../src/memory/backing.js';
 import { MAPPED } from '../../src/memory/page-states.js';
+import { DEFAULT_SEED } from '../../src/source/open-source.js';
+import { PatternSource } from '../../src/source/pattern-source.js';
 import { POLLIN, pollfd } from '../../src/uapi/fcntl.js';
 import {
   MADV_DONTNEED,
@@ -19,6 +22,8 @@ import {
   MADV_POPULATE_WRITE,
 } from '../../src/uapi/mman.js';
 import { UffdCalls } from '../../src/uffd/userfaultfd.js';
+import { PORT_SERIAL } from '../../src/vcpu/guest-ports.js';
+import { buildElf, buildNote } from '../support/elf-builder.js';
 import { memslotExitSkip } from '../support/memslot-exits.js';
 import { scan } from '../support/page-scan.js';
 import { FIRST_PAGE, GuestCode, SteppedGuest } from '../support/stepped-guest.js';
@@ -42,6 +47,10 @@ function isReadable(fd: number): boolean {
   page.u16[pollfd.offset.events >> 1] = POLLIN;
   return poll(page.address, 1, 0) === 1;
 }
+
+const imm32 = (value: number): number[] => [0, 8, 16, 24].map((shift) => (value >>> shift) & 0xff);
+/** That of a run, unless it is told otherwise. */
+const SOURCE = new PatternSource(DEFAULT_SEED);
 
 const twice = (): GuestCode =>
   new GuestCode()
@@ -148,6 +157,37 @@ for (const exitBy of EXITS) {
     });
     t.equal(result.perHandler.length, 1, 'one thread for what KVM touches itself');
     t.equal(result.perHandler[0]!.faults, 0, 'which was not needed');
+  });
+
+  t.test(`${exitBy}: what KVM touches itself sleeps, and the handler brings it in`, {
+    skip,
+    timeout: 120_000,
+  }, async (t) => {
+    const { bytes } = new GuestCode();
+    bytes.push(
+      ...[0xbe, ...imm32(TOUCHED * PAGE)], // mov $address, %esi
+      ...[0xb9, ...imm32(16)], // mov $16, %ecx
+      ...[0x66, 0xba, ...imm32(PORT_SERIAL).slice(0, 2)], // mov $port, %dx
+      ...[0xf3, 0x6e], // rep outsb
+      ...new GuestCode().exit().bytes,
+    );
+    const elf = buildElf({ code: Uint8Array.from(bytes), note: buildNote({ level: 0 }) });
+    let said = '';
+    const result = await runGuest({
+      image: join(t.testdir({ 'guest.elf': Buffer.from(elf) }), 'guest.elf'),
+      memoryBytes: 8 * 2 ** 20,
+      delivery: 'exit',
+      exitBy,
+      load: 'resident',
+      onConsole: (text) => {
+        said += text;
+      },
+    });
+    t.equal(result.outcome, 'completed');
+    t.match(result, { perVcpu: [{ faults: 0 }], perHandler: [{ faults: 1 }] });
+    const wanted = Buffer.alloc(PAGE);
+    SOURCE.fill(TOUCHED, new Int32Array(wanted.buffer, wanted.byteOffset, PAGE / 4), 0, PAGE / 4);
+    t.equal(said, wanted.toString('latin1', 0, 16), 'it wrote what was in the page');
   });
 
   t.test(
