@@ -108,22 +108,15 @@ function segment(address: number, data: Uint8Array): ImageSegment {
   return { address, data, bytes: data.length };
 }
 
-/** Kernels of protocol 2.05 and before say nothing, and mean this. */
-const LEAST_COMMAND_LINE_BYTES = 255;
-
 function commandLineOf(text: string, kernel: LinuxKernel): Uint8Array {
-  const { mostCommandLineBytes } = kernel;
-  if (mostCommandLineBytes < LEAST_COMMAND_LINE_BYTES) {
-    throw new UsageError(`the kernel's cmdline_size is ${mostCommandLineBytes}, and no line fits`);
-  }
   if (text.includes('\0')) {
     throw new UsageError('--cmdline has a NUL in it');
   }
   const bytes = new TextEncoder().encode(`${text}\0`);
-  const most = Math.min(mostCommandLineBytes, GDT_ADDRESS - COMMAND_LINE_ADDRESS - 1);
+  const most = Math.min(kernel.mostCommandLineBytes, GDT_ADDRESS - COMMAND_LINE_ADDRESS - 1);
   if (bytes.length - 1 > most) {
     throw new UsageError(
-      `--cmdline has ${bytes.length - 1} bytes, console= included, and this kernel takes ${most}`,
+      `--cmdline has ${bytes.length - 1} bytes, console= included, and this kernel takes ${most} (cmdline_size)`,
     );
   }
   return bytes;

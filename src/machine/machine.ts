@@ -18,7 +18,7 @@ import { setLongMode, setProtectedMode, setRealMode, setResetVector } from '../k
 import type { GeneralRegisters, Vcpu } from '../kvm/vcpu.js';
 import type { Vm } from '../kvm/vm.js';
 import { COUNTERS } from '../measure/counters.js';
-import { describeHost } from '../measure/host.js';
+import { hostPaging } from '../measure/host.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import { findBacking } from '../memory/open-backing.js';
 import { poisonedBecause } from '../memory/page-states.js';
@@ -219,7 +219,7 @@ export class Machine implements Disposable {
    */
   private loadsOnDemand(): boolean {
     const { delivery, config, workload } = this;
-    const hasHardwarePaging = describeHost().paging === 'hardware';
+    const hasHardwarePaging = hostPaging() === 'hardware';
     switch (config.load) {
       case 'resident':
         return false;

@@ -1,6 +1,6 @@
 import { walkPageTables } from '../kvm/page-walk.js';
 import type { CodePosition, Vcpu } from '../kvm/vcpu.js';
-import { describeHost } from '../measure/host.js';
+import { hostPaging } from '../measure/host.js';
 import { openAccess } from '../memory/guest-access.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import { MAPPED } from '../memory/page-states.js';
@@ -34,7 +34,7 @@ export function explainUnemulated(
     code: 'guest',
     message: `${who}: KVM cannot emulate the instruction '${instruction.text}' (${bytes.join(' ')}, ${position.bits}-bit code)`,
     hint:
-      describeHost().paging === 'shadow'
+      hostPaging() === 'shadow'
         ? 'A KVM with shadow paging runs code at CPL0 in its emulator, which knows a part of the instructions; with VMX or SVM the CPU itself runs them.'
         : 'KVM emulates what accesses memory that is no RAM, and code in modes that the CPU does not run by itself; its emulator knows a part of the instructions.',
   };

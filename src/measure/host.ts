@@ -27,11 +27,11 @@ const KVM_MODULES = [
 ] as const;
 
 export function describeHost(): HostDescription {
-  const module = KVM_MODULES.find(({ name }) => existsSync(`/sys/module/${name}`));
+  const module = kvmModule();
   return {
     kernel: release(),
     kvmModule: module?.name ?? null,
-    paging: module === undefined ? null : pagingOf(module),
+    paging: hostPaging(),
     cpus: cpus().length,
     cpuModel: cpus()[0]?.model.trim() || null,
     memoryBytes: totalmem(),
@@ -40,7 +40,16 @@ export function describeHost(): HostDescription {
   };
 }
 
-function pagingOf(module: (typeof KVM_MODULES)[number]): 'hardware' | 'shadow' | null {
+function kvmModule(): (typeof KVM_MODULES)[number] | undefined {
+  return KVM_MODULES.find(({ name }) => existsSync(`/sys/module/${name}`));
+}
+
+/** Null where it cannot be told. */
+export function hostPaging(): HostDescription['paging'] {
+  const module = kvmModule();
+  if (module === undefined) {
+    return null;
+  }
   if (module.parameter === null) {
     return 'shadow';
   }

@@ -36,8 +36,13 @@ export function openAccess(memory: GuestMemoryLayout): GuestAccess {
  * ends the process. False where the kernel does not deal with that (CONFIG_MEMORY_FAILURE).
  */
 function memoryHasFailed(): boolean {
-  const [, kilobytes] =
-    /^HardwareCorrupted:\s+(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8')) ?? [];
+  let text: string;
+  try {
+    text = readFileSync('/proc/meminfo', 'utf8');
+  } catch {
+    return true; // no descriptor for it: the careful way is right in any case
+  }
+  const [, kilobytes] = /^HardwareCorrupted:\s+(\d+) kB$/m.exec(text) ?? [];
   return Number(kilobytes ?? 0) > 0;
 }
 

@@ -105,7 +105,7 @@ t.test('what does not fit is refused', async (t) => {
   refused(
     bzImage,
     { commandLine: 'x'.repeat(2048) },
-    /2048 bytes, console= included, and this kernel takes 2047/,
+    /2048 bytes, console= included, and this kernel takes 2047 \(cmdline_size\)/,
   );
   refused(bzImage, { commandLine: 'ä'.repeat(1024) }, /2048 bytes/);
   const talkative = {
@@ -115,7 +115,7 @@ t.test('what does not fit is refused', async (t) => {
   refused(
     talkative,
     { commandLine: 'x'.repeat(20480) },
-    /20480 bytes, console= included, and this kernel takes 20479/,
+    /20480 bytes, console= included, and this kernel takes 20479 \(cmdline_size\)/,
   );
   refused(bzImage, { commandLine: 'a\0b' }, /NUL/);
   refused(bzImage, { initrd: new Uint8Array(47 * MIB) }, /--initrd of .* does not fit/);
