@@ -23,19 +23,29 @@ const COUNTS = {
 /** How much sooner a fault is over than with a handler, beside a thread that keeps mmap_lock. */
 const LEAST_GAIN = 5;
 
-t.test('every way of telling userspace of a missing page', { skip, timeout: 600_000 }, async (t) => {
-  const result = await exits.run({ pages: PAGES, repeat: 1 });
-  t.comment(exits.describe(result));
-  const rows = new Map(result.summary.rows.map((row) => [row.label, row]));
-  t.strictSame([...rows.keys()].sort(), Object.keys(COUNTS).sort());
-  for (const [label, counts] of Object.entries(COUNTS)) {
-    for (const [name, wanted] of Object.entries(counts)) {
-      const found = rows.get(label)?.[name as keyof typeof counts] ?? Number.NaN;
-      t.ok(Math.abs(found - wanted) < NOISE + wanted * NOISE, `${label}: ${name} ${found}, not ${wanted}`);
+t.test(
+  'every way of telling userspace of a missing page',
+  { skip, timeout: 600_000 },
+  async (t) => {
+    const result = await exits.run({ pages: PAGES, repeat: 1 });
+    t.comment(exits.describe(result));
+    const rows = new Map(result.summary.rows.map((row) => [row.label, row]));
+    t.strictSame([...rows.keys()].sort(), Object.keys(COUNTS).sort());
+    for (const [label, counts] of Object.entries(COUNTS)) {
+      for (const [name, wanted] of Object.entries(counts)) {
+        const found = rows.get(label)?.[name as keyof typeof counts] ?? Number.NaN;
+        t.ok(
+          Math.abs(found - wanted) < NOISE + wanted * NOISE,
+          `${label}: ${name} ${found}, not ${wanted}`,
+        );
+      }
     }
-  }
-  const pressed = (label: string): number =>
-    rows.get(label)?.pressedMeanMicroseconds?.median ?? Number.NaN;
-  const gain = pressed('handler') / pressed('exit: missing');
-  t.ok(gain >= LEAST_GAIN, `beside mprotect of 64 MiB, ${gain.toFixed(1)} times as fast as a handler`);
-});
+    const pressed = (label: string): number =>
+      rows.get(label)?.pressedMeanMicroseconds?.median ?? Number.NaN;
+    const gain = pressed('handler') / pressed('exit: missing');
+    t.ok(
+      gain >= LEAST_GAIN,
+      `beside mprotect of 64 MiB, ${gain.toFixed(1)} times as fast as a handler`,
+    );
+  },
+);

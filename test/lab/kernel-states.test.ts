@@ -159,36 +159,40 @@ for (const exitBy of EXITS) {
     t.equal(result.perHandler[0]!.faults, 0, 'which was not needed');
   });
 
-  t.test(`${exitBy}: what KVM touches itself sleeps, and the handler brings it in`, {
-    skip,
-    timeout: 120_000,
-  }, async (t) => {
-    const { bytes } = new GuestCode();
-    bytes.push(
-      ...[0xbe, ...imm32(TOUCHED * PAGE)], // mov $address, %esi
-      ...[0xb9, ...imm32(16)], // mov $16, %ecx
-      ...[0x66, 0xba, ...imm32(PORT_SERIAL).slice(0, 2)], // mov $port, %dx
-      ...[0xf3, 0x6e], // rep outsb
-      ...new GuestCode().exit().bytes,
-    );
-    const elf = buildElf({ code: Uint8Array.from(bytes), note: buildNote({ level: 0 }) });
-    let said = '';
-    const result = await runGuest({
-      image: join(t.testdir({ 'guest.elf': Buffer.from(elf) }), 'guest.elf'),
-      memoryBytes: 8 * 2 ** 20,
-      delivery: 'exit',
-      exitBy,
-      load: 'resident',
-      onConsole: (text) => {
-        said += text;
-      },
-    });
-    t.equal(result.outcome, 'completed');
-    t.match(result, { perVcpu: [{ faults: 0 }], perHandler: [{ faults: 1 }] });
-    const wanted = Buffer.alloc(PAGE);
-    SOURCE.fill(TOUCHED, new Int32Array(wanted.buffer, wanted.byteOffset, PAGE / 4), 0, PAGE / 4);
-    t.equal(said, wanted.toString('latin1', 0, 16), 'it wrote what was in the page');
-  });
+  t.test(
+    `${exitBy}: what KVM touches itself sleeps, and the handler brings it in`,
+    {
+      skip,
+      timeout: 120_000,
+    },
+    async (t) => {
+      const { bytes } = new GuestCode();
+      bytes.push(
+        ...[0xbe, ...imm32(TOUCHED * PAGE)], // mov $address, %esi
+        ...[0xb9, ...imm32(16)], // mov $16, %ecx
+        ...[0x66, 0xba, ...imm32(PORT_SERIAL).slice(0, 2)], // mov $port, %dx
+        ...[0xf3, 0x6e], // rep outsb
+        ...new GuestCode().exit().bytes,
+      );
+      const elf = buildElf({ code: Uint8Array.from(bytes), note: buildNote({ level: 0 }) });
+      let said = '';
+      const result = await runGuest({
+        image: join(t.testdir({ 'guest.elf': Buffer.from(elf) }), 'guest.elf'),
+        memoryBytes: 8 * 2 ** 20,
+        delivery: 'exit',
+        exitBy,
+        load: 'resident',
+        onConsole: (text) => {
+          said += text;
+        },
+      });
+      t.equal(result.outcome, 'completed');
+      t.match(result, { perVcpu: [{ faults: 0 }], perHandler: [{ faults: 1 }] });
+      const wanted = Buffer.alloc(PAGE);
+      SOURCE.fill(TOUCHED, new Int32Array(wanted.buffer, wanted.byteOffset, PAGE / 4), 0, PAGE / 4);
+      t.equal(said, wanted.toString('latin1', 0, 16), 'it wrote what was in the page');
+    },
+  );
 
   t.test(
     `${exitBy}: memory errors reach the guest as machine checks`,
