@@ -5,11 +5,10 @@ import { viewOf } from '../ffi/view.js';
 import type { KvmSystem } from '../kvm/kvm-system.js';
 import { RESET_IP } from '../kvm/registers.js';
 import type { Vm } from '../kvm/vm.js';
-import { formatSize } from '../memory/sizes.js';
 import { KVM_CAP_READONLY_MEM, KVM_MEM_READONLY } from '../uapi/kvm.js';
 import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../uapi/mman.js';
-import { PC_HOLE_START } from './guest-physical-map.js';
 import { type Image, readImage } from './image.js';
+import { checkPcMemory, checkTakesNoLinuxBoot } from './linux-boot.js';
 
 /** A PC's firmware: it lies below 4 GiB, and its end also below 1 MiB, where real mode sees it. */
 export interface Firmware {
@@ -78,15 +77,6 @@ export function checkFirmware(
   commandLine: string,
   initrd: string | null,
 ): void {
-  if (memoryBytes > PC_HOLE_START) {
-    throw new UsageError(
-      `--memory ${formatSize(memoryBytes)} is more than a PC has below its devices`,
-      'With --firmware ask for 3G at most.',
-    );
-  }
-  if (commandLine !== '' || initrd !== null) {
-    throw new UsageError(
-      `${initrd === null ? '--cmdline' : '--initrd'} is for a Linux kernel, and --firmware loads none`,
-    );
-  }
+  checkPcMemory(memoryBytes);
+  checkTakesNoLinuxBoot('firmware', commandLine, initrd);
 }

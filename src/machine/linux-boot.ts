@@ -46,7 +46,7 @@ interface MemoryRange {
 export function checkPcMemory(memoryBytes: number): void {
   if (memoryBytes > PC_HOLE_START) {
     throw new UsageError(
-      `--memory ${formatSize(memoryBytes)} is more than a Linux guest can have here: its RAM is one piece from 0 on, and a PC's interrupt controllers lie above ${formatSize(PC_HOLE_START)}`,
+      `--memory ${formatSize(memoryBytes)} is more than a guest with a PC's devices can have here: its RAM is one piece from 0 on, and its interrupt controllers lie above ${formatSize(PC_HOLE_START)}`,
       `Ask for ${formatSize(PC_HOLE_START)} or less.`,
     );
   }
@@ -69,6 +69,11 @@ export function checkTakesNoLinuxBoot(
       'A bzImage is one, and an ELF file with the note by which PVH starts it.',
     );
   }
+}
+
+/** A kernel that is not told of one writes to a screen, and there is none. */
+export function withConsole(commandLine: string): string {
+  return /(^|\s)console=/.test(commandLine) ? commandLine : `console=ttyS0 ${commandLine}`.trim();
 }
 
 /**

@@ -49,7 +49,7 @@ import {
   WORKLOAD_START,
 } from './guest-physical-map.js';
 import { type Image, type ImageSegment, loadImage, readImage } from './image.js';
-import { buildLinuxBoot, checkPcMemory, checkTakesNoLinuxBoot } from './linux-boot.js';
+import { buildLinuxBoot, checkPcMemory, checkTakesNoLinuxBoot, withConsole } from './linux-boot.js';
 import type { MachineConfig } from './machine-config.js';
 import { Pc } from './pc.js';
 import { whyRefused } from './refusals.js';
@@ -362,11 +362,6 @@ export class Machine implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
-}
-
-/** A kernel that is not told of one writes to a screen, and there is none. */
-function withConsole(commandLine: string): string {
-  return /(^|\s)console=/.test(commandLine) ? commandLine : `console=ttyS0 ${commandLine}`.trim();
 }
 
 /** Another process may truncate a file of --backing at any time, also while it is being set up. */

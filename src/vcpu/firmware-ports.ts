@@ -1,6 +1,7 @@
 import type { RunPage } from '../kvm/run-page.js';
 import { KVM_EXIT_IO_OUT } from '../uapi/kvm-run.js';
 import { createConsoleLine } from './console-line.js';
+import { CMOS_DATA } from './pc-port-numbers.js';
 import type { Ports } from './ports.js';
 
 /** What is written there is firmware's own log. Read, it says that somebody listens. */
@@ -8,7 +9,6 @@ export const DEBUG_PORT = 0x402;
 const DEBUG_PORT_LISTENS = 0xe9;
 
 export const CMOS_INDEX = 0x70;
-export const CMOS_DATA = 0x71;
 /** The highest bit of the index masks NMIs. */
 const CMOS_INDEX_MASK = 0x7f;
 

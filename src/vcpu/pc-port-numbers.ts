@@ -10,3 +10,6 @@ export const SLEEP_TYPE_S5 = 5;
 /** A free-running counter of 3.579545 MHz, 32 bits. */
 export const PM_TIMER_PORT = 0x608;
 export const PM_TIMER_HERTZ = 3_579_545;
+
+/** Of the clock's memory: what the index port selects. */
+export const CMOS_DATA = 0x71;

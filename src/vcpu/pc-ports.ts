@@ -7,6 +7,7 @@ import { CLOCK_MONOTONIC } from '../uapi/syscall.js';
 import type { FirmwareData } from './firmware-ports.js';
 import { REPORT_WORDS } from './guest-ports.js';
 import {
+  CMOS_DATA,
   PM_TIMER_HERTZ,
   PM_TIMER_PORT,
   PM1_CONTROL_PORT,
@@ -27,7 +28,6 @@ const I8042_COMMAND = 0x64;
 const I8042_RESET = 0xfe;
 const RESET_CONTROL = 0xcf9;
 const RESET_CPU = 0x04;
-const CMOS_DATA = 0x71;
 
 const POWERED_OFF: VcpuEnd = { reason: 'powered-off' };
 const RESET: VcpuEnd = { reason: 'reset' };

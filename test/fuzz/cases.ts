@@ -54,7 +54,7 @@ export const SHARES = {
   'own tables: written over': { few: 40, many: 500 },
   'own tables: what touch reports': { few: 40, many: 500 },
   'spinning: stopped from outside': { few: 20, many: 200 },
-  'whole runs: hostile guests': { few: 16, many: 300 },
+  'whole runs: hostile guests': { few: 24, many: 300 },
 } as const satisfies Readonly<Record<string, Share>>;
 
 export type PropertyName = keyof typeof SHARES;

@@ -132,7 +132,7 @@ t.test('RAM ends below the devices of a PC', async (t) => {
   t.doesNotThrow(() => checkPcMemory(3 * 2 ** 30));
   t.throws(() => checkPcMemory(4 * 2 ** 30), {
     name: 'UsageError',
-    message: /^--memory 4G is more than a Linux guest can have here/,
+    message: /^--memory 4G is more than a guest with a PC's devices can have here/,
     hint: 'Ask for 3G or less.',
   });
 });

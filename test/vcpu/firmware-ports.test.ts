@@ -2,11 +2,11 @@ import t from 'tap';
 import { KVM_EXIT_IO_IN, KVM_EXIT_IO_OUT } from '../../src/uapi/kvm-run.js';
 import {
   allocateFirmware,
-  CMOS_DATA,
   CMOS_INDEX,
   createFirmwarePorts,
   DEBUG_PORT,
 } from '../../src/vcpu/firmware-ports.js';
+import { CMOS_DATA } from '../../src/vcpu/pc-port-numbers.js';
 import { allocatePc, createPcPorts, type PcData } from '../../src/vcpu/pc-ports.js';
 import type { Ports } from '../../src/vcpu/ports.js';
 import type { VcpuEnd } from '../../src/vcpu/run-loop.js';
