@@ -115,7 +115,7 @@ function summarizeRow(label: string, runs: readonly ExitRun[]): ExitRow {
     mmapLockAcquisitions: counted?.perFault.mmapLockAcquisitions ?? null,
     slowGup: calls('slowGup'),
     userfaults: calls('userfaults'),
-    kvmRuns: counted?.perFault.kvmRuns ?? null,
+    kvmRuns: counted === undefined ? null : faultReturns(counted) / counted.faults.count,
     contextSwitches: counted?.perFault.contextSwitches ?? null,
     p50Microseconds: figureOf(of('timed').map(p50)),
     pressedP50Microseconds: figureOf(of('pressed').map(p50)),
@@ -127,10 +127,15 @@ function summarizeRow(label: string, runs: readonly ExitRun[]): ExitRow {
   };
 }
 
+/** Returns of KVM_RUN, but for those in which the guest asked for something itself. */
+function faultReturns({ perVcpu }: RunResult): number {
+  return perVcpu.reduce((sum, { kvmRuns, portAccesses = 0 }) => sum + kvmRuns - portAccesses, 0);
+}
+
 function explain({ constant, runs, summary }: BenchResult<ExitRun, ExitsSummary>): string {
   const { pages, vcpus } = constant;
   const paragraphs = [
-    `Each row: a KVM guest (${vcpus} vCPU${Number(vcpus) > 1 ? 's' : ''}) writes to ${pages} pages of 4 KiB that are not there yet; every page is verified in every run. Counts are per fault, of all vCPU and handler threads, from a run of its own: acquisitions of mmap_lock, calls of get_user_pages_unlocked (slow GUP) and of handle_userfault, returns of KVM_RUN, context switches. p50: from an access to its completion, median over the repetitions. pressed: the same beside a thread that changes the protection of 64 MiB again and again, with mmap_lock held for write; mean: wall time by pages.`,
+    `Each row: a KVM guest (${vcpus} vCPU${Number(vcpus) > 1 ? 's' : ''}) writes to ${pages} pages of 4 KiB that are not there yet; every page is verified in every run. Counts are per fault, of all vCPU and handler threads, from a run of its own: acquisitions of mmap_lock, calls of get_user_pages_unlocked (slow GUP) and of handle_userfault, returns of KVM_RUN that are no access to a port, context switches. p50: from an access to its completion, median over the repetitions. pressed: the same beside a thread that changes the protection of 64 MiB again and again, with mmap_lock held for write; mean: wall time by pages.`,
     ...summary.leftOut.map(({ label, why }) => `${label} is left out: ${why}.`),
   ];
   const reasons = runs.flatMap(({ part, delivery, notMeasured }) =>

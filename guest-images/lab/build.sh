@@ -3,12 +3,16 @@
 # is. The first time takes some ten minutes on two cores, a 150 MB download and 1.1 GB of disk; later
 # the cached kernel is taken, or, if patch or configuration changed, what changed is built again.
 #
-# LAB_SOURCE=6.12 selects the package linux-source-6.12.
+# LAB_SOURCE=6.12 selects the package linux-source-6.12, from the configured package sources. There is
+# a patch for 6.12 and for 7.3.
 # Exit status: 0 built; 1 the patch does not apply or the build fails; 3 what it needs cannot be had.
 set -euo pipefail
+# A function, so that bash has read all of it before it begins.
+main() {
 here=$(cd "$(dirname "$0")" && pwd)
 version=${LAB_SOURCE:-6.12}
 package=linux-source-$version
+diff=$here/exit-on-missing-$version.patch
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/faultline/lab
 mkdir -p "$cache"
 
@@ -17,6 +21,8 @@ lack() {
   say "$1"
   exit 3
 }
+
+[ -e "$diff" ] || lack "there is no patch for Linux $version, but for: $(cd "$here" && echo *.patch | sed 's/exit-on-missing-//g; s/.patch//g')"
 
 # Two at once would build in the same folder.
 exec 9>"$cache/lock"
@@ -30,8 +36,8 @@ if [ -z "$known" ]; then
   [ -n "$known" ] || { apt-get update -qq >/dev/null 2>&1 || true; known=$(candidate); }
   [ -n "$known" ] || lack "no package $package in the configured sources"
 fi
-key=$(cat <(echo "$known") "$here/exit-on-missing.patch" "$here/config" | sha256sum | cut -c1-16)
-kernel=$cache/kernel-$key
+key=$(cat <(echo "$known") "$diff" "$here/config" | sha256sum | cut -c1-16)
+kernel=$cache/linux-$version-$key
 if [ -e "$kernel" ]; then
   echo "$kernel"
   exit
@@ -52,12 +58,12 @@ if [ -n "$missing" ]; then
     >"$cache/apt.log" 2>&1 || lack "apt-get install$missing fails: see $cache/apt.log"
 fi
 
-source=$cache/source-$known
+source=$cache/$package-$known
 if [ ! -e "$source/ready" ]; then
   free=$(df --output=avail -k "$cache" | tail -1)
   [ "$free" -gt 2500000 ] || lack "needs 2.5 GB for source and build in $cache"
   say "downloading $package $known (150 MB), then some ten minutes of building; 1.1 GB in $cache"
-  rm -rf "$cache"/source-* "$cache/download"
+  rm -rf "$cache/$package"-* "$cache/download"
   mkdir -p "$cache/download"
   (cd "$cache/download" && apt-get download -qq "$package=$known" >apt.log 2>&1) ||
     lack "$package cannot be downloaded: see $cache/download/apt.log"
@@ -66,21 +72,22 @@ if [ ! -e "$source/ready" ]; then
   mkdir -p "$source.part"
   tar -C "$source.part" --strip-components=1 -xf "$cache"/download/root/usr/src/linux-source-*.tar.xz
   rm -r "$cache/download"
-  # What the patch changes, as it was: the tree is patched anew each time.
-  mkdir "$source.part/original"
-  (cd "$source.part" && grep '^--- a/' "$here/exit-on-missing.patch" | sed 's,^--- a/,,' |
-    xargs cp --parents -t original)
   touch "$source.part/ready"
   mv "$source.part" "$source"
   echo "$known" >"$cache/$package.version"
 fi
 
 cd "$source"
-# Unchanged files keep their dates, for make's sake.
+# What the patch changes, as it was: the tree is patched anew each time. Unchanged files keep their
+# dates, for make's sake.
+mkdir -p original
+sed -n 's,^--- a/,,p' "$diff" | while read -r file; do
+  [ -e "original/$file" ] || cp --parents "$file" original
+done
 patched=$(mktemp -d)
 trap 'rm -rf "$patched"' EXIT
 cp -r original/. "$patched"
-patch -s -d "$patched" -p1 <"$here/exit-on-missing.patch" >&2 ||
+patch -s -d "$patched" -p1 <"$diff" >&2 ||
   { say "the patch does not apply to $package $known"; exit 1; }
 (cd "$patched" && find . -type f) | while read -r file; do
   cmp -s "$patched/$file" "$file" || cp "$patched/$file" "$file"
@@ -102,7 +109,7 @@ trap 'kill "$build" 2>/dev/null || true; rm -rf "$patched"' EXIT
 while kill -0 "$build" 2>/dev/null; do
   sleep 1
   if [ $(((SECONDS - began) % 30)) = 29 ]; then
-    say "$(grep -c '^  \(CC\|AS\|LD\|AR\)' "$log" || true) of some 1400 steps, $((SECONDS - began)) s"
+    say "$(grep -c '^  \(CC\|AS\|LD\|AR\)' "$log" || true) of some 1950 steps, $((SECONDS - began)) s"
   fi
 done
 wait "$build" || { say "the build fails: see $log"; grep -m 3 'error' "$log" >&2 || true; exit 1; }
@@ -110,3 +117,6 @@ cp arch/x86/boot/bzImage "$kernel.part"
 mv "$kernel.part" "$kernel"
 say "built in $((SECONDS - began)) s"
 echo "$kernel"
+}
+
+main "$@"

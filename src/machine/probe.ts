@@ -1,5 +1,6 @@
 import { FaultlineError } from '../ffi/errors.js';
 import { KvmSystem } from '../kvm/kvm-system.js';
+import { MEMSLOT_EXITS, type MemslotExit, offeredMemslotExits } from '../kvm/memory-exits.js';
 import { describeHost, type HostDescription } from '../measure/host.js';
 import { perfEvents, ThreadPerfCounters } from '../measure/perf-counters.js';
 import { BACKINGS } from '../memory/backing.js';
@@ -108,6 +109,17 @@ function probeKvm(): ProbeEntry[] {
       return value > 0
         ? present('kvm', name, String(value))
         : absent('kvm', name, 'this kernel or KVM module does not offer it', enable);
+    }),
+    ...(Object.keys(MEMSLOT_EXITS) as MemslotExit[]).map((exit) => {
+      const name = `exit on ${exit} (memslot flag)`;
+      return offeredMemslotExits().includes(exit)
+        ? present('kvm', name, `--exit-by ${exit}`)
+        : absent(
+            'kvm',
+            name,
+            'no released kernel has it',
+            'make lab builds and boots one that has.',
+          );
     }),
   ];
 }

@@ -19,11 +19,14 @@ export interface HostDescription {
   readonly version: string;
 }
 
-/** Modules that run guests, and the parameter that says whether the hardware walks page tables. */
+/**
+ * Modules that run guests, the CPU's flag that each needs, and the parameter that says whether the
+ * hardware walks page tables.
+ */
 const KVM_MODULES = [
-  { name: 'kvm_intel', parameter: 'ept' },
-  { name: 'kvm_amd', parameter: 'npt' },
-  { name: 'kvm_pvm', parameter: null },
+  { name: 'kvm_intel', cpuFlag: 'vmx', parameter: 'ept' },
+  { name: 'kvm_amd', cpuFlag: 'svm', parameter: 'npt' },
+  { name: 'kvm_pvm', cpuFlag: null, parameter: null },
 ] as const;
 
 export function describeHost(): HostDescription {
@@ -41,7 +44,13 @@ export function describeHost(): HostDescription {
 }
 
 function kvmModule(): (typeof KVM_MODULES)[number] | undefined {
-  return KVM_MODULES.find(({ name }) => existsSync(`/sys/module/${name}`));
+  const there = KVM_MODULES.filter(({ name }) => existsSync(`/sys/module/${name}`));
+  if (there.length < 2) {
+    return there[0];
+  }
+  // Those that are built in are there also on the other vendor's CPU.
+  const flags = /^flags\s*:(.*)$/m.exec(readText('/proc/cpuinfo') ?? '')?.[1]?.split(' ') ?? [];
+  return there.find(({ cpuFlag }) => cpuFlag === null || flags.includes(cpuFlag));
 }
 
 /** Null where it cannot be told. */

@@ -1,3 +1,5 @@
+import { madvise } from '../ffi/libc.js';
+import { MADV_POPULATE_WRITE } from '../uapi/mman.js';
 import type { GuestMemoryLayout } from './guest-memory.js';
 import type { Trap } from './trap.js';
 import { SharedUffdCalls } from './uffd-shares.js';
@@ -69,11 +71,19 @@ export function registerUnits(
  * the file). Trapped, that would be a fault without an address, and KVM's own walk of the guest's
  * page tables, under shadow paging, would inject a page fault into the guest: a triple fault (6.18).
  * Untrapped, the kernel maps them again by itself.
+ *
+ * Unregistering what was registered for write-protection leaves its entries read-only until the next
+ * write (6.12), and for a KVM that looks no further than fast GUP that is an exit: written to here.
  */
 export function leaveResident(memory: GuestMemoryLayout, trap: Trap): void {
   const { guestAddress, unitBytes, resident } = memory;
   const uffd = new SharedUffdCalls(memory, trap.uffds);
   for (const { first, end } of resident) {
-    uffd.unregister(guestAddress + first * unitBytes, (end - first) * unitBytes);
+    const address = guestAddress + first * unitBytes;
+    const bytes = (end - first) * unitBytes;
+    uffd.unregister(address, bytes);
+    if (trap.exits && !trap.marked) {
+      madvise(address, bytes, MADV_POPULATE_WRITE); // if it fails, the vCPU's own exit will say so
+    }
   }
 }

@@ -12,7 +12,7 @@ export interface ExitRow {
   readonly slowGup: number | null;
   /** Calls of handle_userfault. */
   readonly userfaults: number | null;
-  /** Returns of KVM_RUN. */
+  /** Returns of KVM_RUN, but for accesses to ports. */
   readonly kvmRuns: number | null;
   readonly contextSwitches: number | null;
   /** From an access to its completion: alone, and beside a thread that keeps mmap_lock for write. */

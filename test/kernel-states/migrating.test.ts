@@ -1,6 +1,4 @@
 /** Pages that the kernel moves to other frames (compaction) after they were brought in, or meanwhile. */
-import { once } from 'node:events';
-import { Worker } from 'node:worker_threads';
 import t, { type Test } from 'tap';
 import { MEMORY_ERROR, POPULATED, PRESENT } from '../../src/fault/outcome.js';
 import { type RunOptions, STRATEGIES } from '../../src/machine/machine-config.js';
@@ -9,7 +7,13 @@ import { BACKINGS } from '../../src/memory/backing.js';
 import { MAPPED, MISSING, POISONED } from '../../src/memory/page-states.js';
 import { PAGE_IS_SWAPPED } from '../../src/uapi/pagemap.js';
 import { UFFD_FEATURE_POISON } from '../../src/uapi/userfaultfd.js';
-import { compact, compactionSkip, makeHoles, pageFrames } from '../support/compaction.js';
+import {
+  compact,
+  compactionSkip,
+  makeHoles,
+  pageFrames,
+  underCompaction,
+} from '../support/compaction.js';
 import { findGuestMemory } from '../support/found-memory.js';
 import { GuestPages } from '../support/guest-pages.js';
 import { kvmSkip } from '../support/host.js';
@@ -75,22 +79,6 @@ for (const backing of KINDS) {
         t.comment(`/proc/self/pagemap: ${moved} pages have another frame`);
       },
     );
-  }
-}
-
-/** Compacts while `body` runs. */
-async function underCompaction<Result>(body: () => Promise<Result> | Result): Promise<Result> {
-  const stop = new Int32Array(new SharedArrayBuffer(4));
-  const thread = new URL('../support/compacting-thread.js', import.meta.url);
-  const worker = new Worker(thread, { workerData: stop.buffer });
-  await once(worker, 'message');
-  try {
-    return await body();
-  } finally {
-    const ended = once(worker, 'message');
-    Atomics.store(stop, 0, 1);
-    await ended;
-    await worker.terminate();
   }
 }
 

@@ -1,7 +1,7 @@
 /** KVM_MEM_EXIT_ON_MISSING and KVM_MEM_EXIT_ON_USERFAULT themselves, with as little of ours as can be. */
 import { constants } from 'node:os';
 import t, { type Test } from 'tap';
-import { errno, ioctl, madvise } from '../../src/ffi/libc.js';
+import { errno, ioctl, madvise, mprotect } from '../../src/ffi/libc.js';
 import { Mapping } from '../../src/ffi/mapping.js';
 import { viewOf } from '../../src/ffi/view.js';
 import { KvmSystem } from '../../src/kvm/kvm-system.js';
@@ -19,7 +19,12 @@ import {
   KVM_EXIT_MEMORY_FAULT,
   kvm_run_memory_fault,
 } from '../../src/uapi/kvm-run.js';
-import { MADV_POPULATE_READ, MADV_POPULATE_WRITE } from '../../src/uapi/mman.js';
+import {
+  MADV_POPULATE_READ,
+  MADV_POPULATE_WRITE,
+  PROT_READ,
+  PROT_WRITE,
+} from '../../src/uapi/mman.js';
 import { memslotExitSkip } from '../support/memslot-exits.js';
 
 const { EFAULT, EINVAL } = constants.errno;
@@ -65,6 +70,12 @@ class Guest implements Disposable {
   populate(gpa: number, advice: number): void {
     if (madvise(this.memory.address + gpa, PAGE, advice) !== 0) {
       throw new Error(`madvise: errno ${errno()}`);
+    }
+  }
+
+  protect(gpa: number, protection: number): void {
+    if (mprotect(this.memory.address + gpa, PAGE, protection) !== 0) {
+      throw new Error(`mprotect: errno ${errno()}`);
     }
   }
 
@@ -143,12 +154,34 @@ t.test(
   },
   async (t) => {
     using reader = new Guest(KVM_MEM_EXIT_ON_MISSING, LOAD);
-    reader.populate(TOUCHED, MADV_POPULATE_READ); // the zero page
+    reader.populate(TOUCHED, MADV_POPULATE_WRITE);
+    reader.protect(TOUCHED, PROT_READ);
     t.equal(reader.run(), 0, 'it does not exit for ever');
     t.equal(reader.page.exitReason, KVM_EXIT_HLT);
     using writer = new Guest(KVM_MEM_EXIT_ON_MISSING, STORE);
-    writer.populate(TOUCHED, MADV_POPULATE_READ);
+    writer.populate(TOUCHED, MADV_POPULATE_WRITE);
+    writer.protect(TOUCHED, PROT_READ);
     meetsMissing(t, writer, 2);
+    writer.protect(TOUCHED, PROT_READ | PROT_WRITE);
+    meetsMissing(t, writer, 2); // its entry becomes writable with the next fault of the process
+    writer.populate(TOUCHED, MADV_POPULATE_WRITE);
+    t.equal(writer.run(), 0);
+  },
+);
+
+t.test(
+  'missing: fast GUP does not find the zero page, also for a read: userspace must replace it',
+  {
+    skip: memslotExitSkip('missing'),
+  },
+  async (t) => {
+    using reader = new Guest(KVM_MEM_EXIT_ON_MISSING, LOAD);
+    reader.populate(TOUCHED, MADV_POPULATE_READ);
+    meetsMissing(t, reader, 1);
+    meetsMissing(t, reader, 1);
+    reader.populate(TOUCHED, MADV_POPULATE_WRITE);
+    t.equal(reader.run(), 0);
+    t.equal(reader.page.exitReason, KVM_EXIT_HLT);
   },
 );
 

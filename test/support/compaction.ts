@@ -1,5 +1,7 @@
 /** Makes the kernel move pages about: compaction of all memory, after there is something to compact. */
+import { once } from 'node:events';
 import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
 import { madvise } from '../../src/ffi/libc.js';
 import { Mapping } from '../../src/ffi/mapping.js';
 import { MADV_DONTNEED, MADV_NOHUGEPAGE, MADV_POPULATE_WRITE } from '../../src/uapi/mman.js';
@@ -55,4 +57,22 @@ export function makeHoles(): Mapping {
     }
   }
   return ballast;
+}
+
+/** Compacts while `body` runs. */
+export async function underCompaction<Result>(
+  body: () => Promise<Result> | Result,
+): Promise<Result> {
+  const stop = new Int32Array(new SharedArrayBuffer(4));
+  const thread = new URL('./compacting-thread.js', import.meta.url);
+  const worker = new Worker(thread, { workerData: stop.buffer });
+  await once(worker, 'message');
+  try {
+    return await body();
+  } finally {
+    const ended = once(worker, 'message');
+    Atomics.store(stop, 0, 1);
+    await ended;
+    await worker.terminate();
+  }
 }

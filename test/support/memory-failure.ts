@@ -2,7 +2,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import koffi from 'koffi';
+import { MADV_HWPOISON } from '../../src/uapi/mman.js';
+import { SyscallThread } from './syscall-thread.js';
+
+const { SIGBUS } = constants.signals;
 
 const PAGE = 4096;
 /** Of the module hwpoison-inject: takes frames out of use, without a process that asked for it. */
@@ -39,6 +45,28 @@ export function failFrames(addresses: readonly number[], process: number | 'self
   const frames = addresses.map((address) => frameOf(address, process));
   for (const frame of frames) {
     writeFileSync(CORRUPT, `0x${frame.toString(16)}`);
+  }
+}
+
+/**
+ * MADV_HWPOISON of a page of this process. The kernel sends the calling thread a SIGBUS for it, which
+ * would end the process where it is blocked, as it is in a vCPU's thread, or unhandled: another
+ * thread asks, and a function of libc that looks at nothing handles the signal meanwhile.
+ *
+ * @returns 0, or the errno of madvise
+ */
+export async function adviseFailureHere(address: number): Promise<number> {
+  const libc = koffi.load('libc.so.6');
+  const signal = libc.func('uintptr_t signal(int number, uintptr_t handler)');
+  const nothing = koffi.address(libc.symbol('sched_yield', 'int'));
+  const thread = new SyscallThread();
+  const before = signal(SIGBUS, nothing);
+  try {
+    const answer = await thread.call('madvise', address, PAGE, MADV_HWPOISON);
+    return answer.errno;
+  } finally {
+    signal(SIGBUS, before);
+    await thread.end();
   }
 }
 

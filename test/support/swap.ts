@@ -36,7 +36,9 @@ export async function withSwap<Result>(
   try {
     writeFileSync(`/sys/block/zram${number}/disksize`, String(bytes));
     run('mkswap', device);
-    run('swapon', '--priority', '32767', device);
+    // Before any other: busybox's swapon, which has no priorities, will do where there is none.
+    const others = readFileSync('/proc/swaps', 'utf8').trim().split('\n').length > 1;
+    run('swapon', ...(others ? ['--priority', '32767'] : []), device);
     return await body();
   } finally {
     restore();
