@@ -105,8 +105,11 @@ export function createHandlerLoop(options: HandlerLoopOptions): () => HandlerEnd
   }
 
   return () => {
-    if (control.stopping) {
-      return { reason: 'stopped' }; // before it began: its descriptors may be closed by now
+    // Its descriptors may be closed by now. Once vCPUs run, the event alone ends it, which comes after
+    // the last of them has stopped: one whose access KVM emulates sleeps here whatever signals it gets,
+    // and a handler that is told to stop before its thread was first scheduled would leave it there.
+    if (control.cancelled) {
+      return { reason: 'stopped' };
     }
     for (;;) {
       counters[SYSCALLS]! += 1;

@@ -10,7 +10,9 @@ import type { LockTraceReading } from '../measure/thread-lock-trace.js';
 
 const WAITING = 0;
 const RUNNING = 1;
-const STOPPING = 2;
+/** Told to stop before they were started. */
+const CANCELLED = 2;
+const STOPPING = 3;
 
 export class WorkerControl {
   readonly buffer: SharedArrayBuffer;
@@ -29,7 +31,9 @@ export class WorkerControl {
 
   /** Tells them to stop, also those that have not started. */
   stop(): void {
-    Atomics.store(this.word, 0, STOPPING);
+    if (Atomics.compareExchange(this.word, 0, WAITING, CANCELLED) === RUNNING) {
+      Atomics.store(this.word, 0, STOPPING);
+    }
     Atomics.notify(this.word, 0);
   }
 
@@ -41,7 +45,12 @@ export class WorkerControl {
   }
 
   get stopping(): boolean {
-    return Atomics.load(this.word, 0) === STOPPING;
+    return Atomics.load(this.word, 0) >= CANCELLED;
+  }
+
+  /** Whether they were told to stop before they were started: no guest has run. */
+  get cancelled(): boolean {
+    return Atomics.load(this.word, 0) === CANCELLED;
   }
 
   /** Sleeps until `start` or `stop`. */

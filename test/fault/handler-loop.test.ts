@@ -5,6 +5,7 @@ import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import type { HandlerEnd } from '../../src/fault/handler-loop.js';
 import { INSTALLED, OUTCOMES } from '../../src/fault/outcome.js';
+import { WorkerControl } from '../../src/fault/worker-control.js';
 import { WakeEvent } from '../../src/ffi/descriptor.js';
 import {
   COUNTER_ROW_BYTES,
@@ -34,13 +35,14 @@ class Handled extends TrappedMemory {
   }
 
   /** Starts one handler; its end is told by the promise. */
-  handle(trouble?: 'none' | 'retry'): Promise<HandlerEnd> {
+  handle(trouble?: 'none' | 'retry', control?: WorkerControl): Promise<HandlerEnd> {
     const data: HandlerThreadData = {
       memory: this.memory.layout,
       uffd: this.uffd.fd,
       stopEvent: this.stop.fd,
       counters: this.row,
       ...(trouble && { trouble }),
+      ...(control && { control: control.buffer }),
     };
     const worker = new Worker(new URL('../support/handler-thread.js', import.meta.url), {
       workerData: data,
@@ -135,6 +137,29 @@ t.test('the stop event ends a handler that has nothing to do', options, async (t
   handled.stop.signal();
   t.strictSame(await end, { reason: 'stopped' });
   t.equal(counterRow(handled.row, 0)[FAULTS], 0);
+});
+
+t.test(
+  'one that comes late to a run that is being stopped serves all the same',
+  options,
+  async (t) => {
+    const handled = new Handled(t);
+    const control = new WorkerControl();
+    control.start();
+    const write = handled.thread().call('write', handled.sink.fd, handled.guestAddress(3), PAGE);
+    control.stop();
+    const end = handled.handle(undefined, control);
+    t.match(await write, { result: PAGE }, 'what no signal ends: a fault of the kernel itself');
+    handled.stop.signal();
+    t.strictSame(await end, { reason: 'stopped' });
+  },
+);
+
+t.test('one that was never started touches nothing', options, async (t) => {
+  const handled = new Handled(t);
+  const control = new WorkerControl();
+  control.stop();
+  t.strictSame(await handled.handle(undefined, control), { reason: 'stopped' });
 });
 
 t.test('a memory error ends the handler, and no zero page is served', options, async (t) => {

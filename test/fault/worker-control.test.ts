@@ -28,11 +28,21 @@ t.test('those that have not started are stopped too', { timeout: 20_000 }, async
   t.strictSame(await Promise.all([early.answer, late.answer]), [true, true]);
 });
 
+t.test('stopped in the midst is not cancelled', async (t) => {
+  const control = new WorkerControl();
+  control.start();
+  t.strictSame([control.stopping, control.cancelled], [false, false]);
+  control.stop();
+  control.stop();
+  t.strictSame([control.stopping, control.cancelled], [true, false]);
+});
+
 t.test('a start after a stop starts nobody', async (t) => {
   const control = new WorkerControl();
   t.equal(control.stopping, false);
   control.stop();
   control.start();
   t.equal(control.stopping, true);
+  t.equal(control.cancelled, true);
   t.equal(new WorkerControl(control.buffer).stopping, true, 'seen by whoever has the buffer');
 });

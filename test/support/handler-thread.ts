@@ -19,6 +19,8 @@ export interface HandlerThreadData {
   readonly counters: SharedArrayBuffer;
   /** `none`: the source fails; `retry`: the resolver says RETRIED once, as for EAGAIN. */
   readonly trouble?: 'none' | 'retry';
+  /** Of a {@link WorkerControl}; one that nobody starts or stops unless given. */
+  readonly control?: SharedArrayBuffer;
 }
 
 const { memory, uffd, stopEvent, trouble, ...data } = workerData as HandlerThreadData;
@@ -47,7 +49,7 @@ parentPort!.postMessage(
     stopEvent,
     resolver,
     poison: () => false,
-    control: new WorkerControl(),
+    control: new WorkerControl(data.control),
     counters,
     timing,
   })(),
