@@ -4,9 +4,10 @@
 # and report go to the folder given.
 #
 #   guest-images/lab/run.sh FOLDER
+#   guest-images/lab/run.sh FOLDER COMMAND      runs a shell command in there instead, and shows its output
 #
-# LAB_SOURCE: see build.sh. Exit status: 0 all passed; 1 one did not; 3 what it needs
-# cannot be had.
+# LAB_SOURCE: see build.sh. LAB_SECONDS=1500: how long the machine may take. LAB_CPUS=2: how many it has.
+# Exit status: 0 all passed; 1 one did not; 3 what it needs cannot be had.
 set -euo pipefail
 main() {
   project=$(cd "$(dirname "$0")/../.." && pwd)
@@ -22,10 +23,29 @@ main() {
   trap 'exit 130' INT
   trap 'exit 143' TERM
 
-  # Each bench's result follows a mark of its own, in one line.
-  bench() {
-    echo "timeout 600 node dist/src/cli/main.js bench $2 --json /tmp/$1.json >/dev/null && echo lab-json $1 && tr -d '\\n' </tmp/$1.json && echo"
-  }
+  if [ $# -gt 1 ]; then
+    echo "$2" >"$work/commands"
+  else
+    plan
+  fi
+  status=0
+  boot || status=$?
+  [ "$status" != 3 ] || exit 3
+  if [ $# -gt 1 ]; then
+    sed -n '/^nested: begin/,/^nested: end/{/^nested: \(begin\|end\)/!p}' "$work/results" | tr -d '\r' | sed 's/^nested: stderr: //'
+    sed -n 's/^nested: end \([0-9]*\) .*/\1/p' "$work/results" | grep -qx 0 || exit 1
+    exit "$status"
+  fi
+  collect
+}
+
+# The command that runs a bench. Its result follows a mark of its own, in one line.
+bench() {
+  echo "timeout 600 faultline bench $2 --json /tmp/$1.json >/dev/null && echo lab-json $1 && tr -d '\\n' </tmp/$1.json && echo"
+}
+
+# Writes the commands to run in the machine.
+plan() {
   benches=(exits faults contention-1 contention-2 contention-4)
   {
     bench exits 'exits --pages 2048 --repeat 1'
@@ -38,16 +58,22 @@ main() {
     done
   } >"$work/commands"
   grep dist/test "$work/commands" >"$work/tests"
-
   echo 'running benches and tests in an emulated machine: some minutes' >&2
-  status=0
-  NESTED_VMLINUZ=$kernel NESTED_SECONDS=${NESTED_SECONDS:-1500} NESTED_MAPS=$work/maps NESTED_CPUS=2 \
+}
+
+# In the background, so that a signal ends it with this shell.
+boot() {
+  NESTED_VMLINUZ=$kernel NESTED_SECONDS=${LAB_SECONDS:-1500} NESTED_MAPS=$work/maps NESTED_CPUS=${LAB_CPUS:-2} \
     setpriv --pdeathsig TERM test/nested/run.sh "$work/commands" "$work/results" &
   runner=$!
-  wait "$runner" || status=$?
+  local ended=0
+  wait "$runner" || ended=$?
   runner=
-  [ "$status" != 3 ] || exit 3
+  return "$ended"
+}
 
+# Keeps the results, shows the table, and says what the tests said.
+collect() {
   mkdir -p "$folder"
   files=()
   for name in "${benches[@]}"; do
@@ -67,9 +93,14 @@ main() {
   echo
   node dist/src/cli/main.js report "$folder/lab-exits.json"
   echo
+  # What is asserted of the figures is asserted out here, of the files that are kept.
+  local counts='node dist/test/lab/counts.test.js' began_at ended=0
+  began_at=$(cut -d' ' -f1 /proc/uptime)
+  echo "$counts" >>"$work/tests"
+  echo "nested: begin $counts" >>"$work/results"
+  FAULTLINE_LAB_RESULTS=$folder $counts >>"$work/results" || ended=$?
+  echo "nested: end $ended $began_at $(cut -d' ' -f1 /proc/uptime) $counts" >>"$work/results"
   node dist/test/nested/results.js "$work/results.tap" "$work/maps" "$work/tests" "$work/results" || status=1
-  FAULTLINE_LAB_RESULTS=$folder node dist/test/lab/counts.test.js >"$work/counts.tap" || status=1
-  cat "$work/counts.tap" >>"$work/results.tap"
   FAULTLINE_REQUIRE_KVM=inside node dist/test/report.js "$work/results.tap" || status=1
   echo "${files[*]} $folder/lab.html"
   echo "took $((SECONDS - began)) s, $((built - began)) of them for the kernel"

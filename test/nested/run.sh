@@ -147,6 +147,8 @@ ldd "$node" | grep -o '/[^ ]*' | while read -r library; do
 done
 cp "$here/inside" "$disk/sbin/inside"
 chmod +x "$disk/sbin/inside"
+printf '#!/bin/sh\nexec node /faultline/dist/src/cli/main.js "$@"\n' >"$disk/bin/faultline"
+chmod +x "$disk/bin/faultline"
 tar -C "$project" -c --exclude='*.map' --exclude='*.d.ts' dist package.json README.md guest-images schemas |
   tar -C "$disk/faultline" -x
 # What runs at run time, and what tests import. tap is made one file of: loading its hundreds of
