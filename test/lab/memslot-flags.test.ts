@@ -162,10 +162,10 @@ t.test(
     writer.populate(TOUCHED, MADV_POPULATE_WRITE);
     writer.protect(TOUCHED, PROT_READ);
     meetsMissing(t, writer, 2);
+    meetsMissing(t, writer, 2);
     writer.protect(TOUCHED, PROT_READ | PROT_WRITE);
-    meetsMissing(t, writer, 2); // its entry becomes writable with the next fault of the process
-    writer.populate(TOUCHED, MADV_POPULATE_WRITE);
     t.equal(writer.run(), 0);
+    t.equal(writer.page.exitReason, KVM_EXIT_HLT);
   },
 );
 
