@@ -273,6 +273,7 @@ for (const exitBy of EXITS) {
     async (t) => {
       const result = await runGuest({
         image: 'mce',
+        memoryBytes: 8 * 2 ** 20,
         delivery: 'exit',
         exitBy,
         onMemoryError: 'inject',

@@ -2,13 +2,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
-import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import koffi from 'koffi';
+import { ScratchPage } from '../../src/ffi/scratch.js';
 import { MADV_HWPOISON } from '../../src/uapi/mman.js';
+import { SIG_UNBLOCK, SIGBUS, sigset_t } from '../../src/uapi/signal.js';
 import { SyscallThread } from './syscall-thread.js';
-
-const { SIGBUS } = constants.signals;
 
 const PAGE = 4096;
 /** Of the module hwpoison-inject: takes frames out of use, without a process that asked for it. */
@@ -62,6 +61,10 @@ export async function adviseFailureHere(address: number): Promise<number> {
   const thread = new SyscallThread();
   const before = signal(SIGBUS, nothing);
   try {
+    // Threads inherit what is blocked, and a vCPU's thread may have started this one.
+    const signals = new ScratchPage(sigset_t.size);
+    signals.u32[0] = 1 << (SIGBUS - 1);
+    await thread.call('pthread_sigmask', SIG_UNBLOCK, signals.address, 0);
     const answer = await thread.call('madvise', address, PAGE, MADV_HWPOISON);
     return answer.errno;
   } finally {
