@@ -15,6 +15,7 @@
 # NESTED_FILES=...     more files, which go to the root of the disk
 # NESTED_MAPS=...      a folder for the source maps of what runs in there
 # NESTED_MEMORY=1G, NESTED_CPUS=1   of each machine
+# NESTED_ACCEL=tcg     how QEMU emulates: tcg,thread=single lets its CPUs take turns
 #
 # For tests that boot Linux, /guest-kernels/vmlinuz (the kernel that the machine itself runs) and
 # /guest-kernels/initrd are on the disk, named by FAULTLINE_LINUX_KERNEL and FAULTLINE_LINUX_INITRD.
@@ -205,7 +206,7 @@ while [ $# -gt 0 ]; do
   consoles+=("$work/console-$count")
   dd if="$commands" of="$work/commands-$count" bs=4096 conv=sync status=none # a drive has whole sectors
   TMPDIR=$work setpriv --pdeathsig TERM timeout -k 2 "$seconds" \
-    qemu-system-x86_64 -accel tcg -cpu EPYC,+svm,+npt -machine pc \
+    qemu-system-x86_64 -accel "${NESTED_ACCEL:-tcg}" -cpu EPYC,+svm,+npt -machine pc \
     -m "${NESTED_MEMORY:-1G}" -smp "${NESTED_CPUS:-1}" -nodefaults -display none -no-reboot \
     -kernel "$vmlinuz" -initrd "$work/initramfs" \
     -append 'console=ttyS0 panic=-1 quiet mitigations=off nokaslr' \
