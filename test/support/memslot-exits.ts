@@ -5,6 +5,8 @@ import { kvmSkip } from './host.js';
 export function memslotExitSkip(exit: MemslotExit): string | false {
   return (
     kvmSkip() ||
-    (offeredMemslotExits().includes(exit) ? false : `needs a KVM with exit on ${exit}: make lab`)
+    (offeredMemslotExits().includes(exit)
+      ? false
+      : `needs exit on ${exit}, which the kernel of make lab has`)
   );
 }
