@@ -1,5 +1,5 @@
 import { UnsupportedError } from '../ffi/errors.js';
-import { type MemslotExit, offeredMemslotExits } from '../kvm/memory-exits.js';
+import { MEMSLOT_EXITS, type MemslotExit, offeredMemslotExits } from '../kvm/memory-exits.js';
 import type { BackingTraits } from '../memory/backing.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import { markerFeatures, type Trap, trapMissing, type Userfaultfds } from '../memory/trap.js';
@@ -89,6 +89,11 @@ export function exitDelivery(exitBy: ExitBy): Delivery {
   return exitBy === 'trap-marker'
     ? DELIVERIES.exit
     : { ...DELIVERIES.exit, reportedBy: 'memory-fault', exitBy, handled: true };
+}
+
+/** Of the memslot that guest memory is in: KVM_MEM_* bits. */
+export function memslotFlags({ exitBy }: Delivery): number {
+  return exitBy === null || exitBy === 'trap-marker' ? 0 : MEMSLOT_EXITS[exitBy];
 }
 
 /** Whether handler threads read the userfaultfd in a run of this kind. */

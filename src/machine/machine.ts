@@ -13,7 +13,6 @@ import {
   machineCheckVendor,
   setUpMachineChecks,
 } from '../kvm/machine-check.js';
-import { MEMSLOT_EXITS } from '../kvm/memory-exits.js';
 import { setLongMode, setProtectedMode, setRealMode, setResetVector } from '../kvm/registers.js';
 import type { GeneralRegisters, Vcpu } from '../kvm/vcpu.js';
 import type { Vm } from '../kvm/vm.js';
@@ -39,7 +38,13 @@ import {
   planUnknown,
   type Workload,
 } from './bundled-guests.js';
-import { askedDelivery, chooseDelivery, type Delivery, prepareMemory } from './delivery.js';
+import {
+  askedDelivery,
+  chooseDelivery,
+  type Delivery,
+  memslotFlags,
+  prepareMemory,
+} from './delivery.js';
 import { loadFirmware, mapRom } from './firmware.js';
 import {
   GDT_ADDRESS,
@@ -379,11 +384,6 @@ function unlessCutShort<Result>({ backing }: GuestMemory, prepare: () => Result)
     }
     throw error;
   }
-}
-
-/** KVM_MEM_* */
-function memslotFlags({ exitBy }: Delivery): number {
-  return exitBy === null || exitBy === 'trap-marker' ? 0 : MEMSLOT_EXITS[exitBy];
 }
 
 function createVm(system: KvmSystem, vcpus: number): Vm {

@@ -86,7 +86,7 @@ export function describeRun(result: RunResult): string {
     ],
     [
       'delivery',
-      `${delivery.used}, reported by ${delivery.reportedBy}${delivery.requested === 'auto' ? ` (${delivery.why})` : ''}`,
+      `${delivery.used}${delivery.reportedBy === 'memory-fault' && delivery.exitBy ? ` on ${delivery.exitBy}` : ''}, reported by ${delivery.reportedBy}${delivery.requested === 'auto' ? ` (${delivery.why})` : ''}`,
     ],
     [
       'pages',
