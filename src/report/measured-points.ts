@@ -4,6 +4,7 @@ import { formatSize } from '../memory/sizes.js';
 import type { BenchResult, Figure } from './bench-result.js';
 import type { ContentionSummary } from './contention-result.js';
 import type { DeliveryRow, LabelledRun } from './deliveries-result.js';
+import type { ExitsSummary } from './exits-result.js';
 import type { FaultsSummary } from './faults-result.js';
 import { figureOf } from './figures.js';
 import { type OverheadRow, type Pair, ratioOf } from './overhead-result.js';
@@ -49,6 +50,8 @@ export function pointsOf(result: BenchResult): MeasuredPoint[] | null {
       return contentionPoints(result.summary as ContentionSummary);
     case 'deliveries':
       return deliveriesPoints(result as BenchResult<LabelledRun, readonly DeliveryRow[]>);
+    case 'exits':
+      return exitsPoints(result.summary as ExitsSummary);
     case 'overhead':
       return overheadPoints(result as BenchResult<Pair, readonly OverheadRow[]>);
     case 'units':
@@ -158,6 +161,27 @@ function deliveriesPoints({
   });
 }
 
+function exitsPoints({ rows }: ExitsSummary): MeasuredPoint[] {
+  const counted = (value: number | null): Figure | null => figureOf([value]);
+  return rows.map((row) => ({
+    label: row.label,
+    group: row.label,
+    disturbed: null,
+    same: {},
+    other: {},
+    figures: [
+      named('mmap_lock', 2, counted(row.mmapLockAcquisitions)),
+      named('slow GUP', 2, counted(row.slowGup)),
+      named('userfaults', 2, counted(row.userfaults)),
+      named('KVM_RUNs', 2, counted(row.kvmRuns)),
+      named('context switches', 2, counted(row.contextSwitches)),
+      named('p50 µs', 1, row.p50Microseconds),
+      named('pressed p50 µs', 1, row.pressedP50Microseconds),
+      named('pressed mean µs', 1, row.pressedMeanMicroseconds),
+    ],
+  }));
+}
+
 function overheadPoints({
   summary,
   runs,
@@ -238,6 +262,7 @@ export function pointOfRun(run: RunResult): MeasuredPoint {
     other: {
       delivery: delivery.used,
       'reported by': delivery.reportedBy,
+      'exit by': delivery.exitBy ?? 'none',
       strategy: config.strategy,
       around: config.around,
       handlers: config.handlers,

@@ -138,7 +138,14 @@ t.test('benches of sets find each other; every bench with figures can be compare
   const { comparisons, refusals } = compare(all, all);
   t.strictSame(
     comparisons.map(({ heading }) => heading),
-    ['bench faults', 'bench contention', 'bench deliveries', 'bench overhead', 'bench units'],
+    [
+      'bench faults',
+      'bench contention',
+      'bench deliveries',
+      'bench exits',
+      'bench overhead',
+      'bench units',
+    ],
   );
   t.strictSame(refusals, ['bench soak: it has no figures to compare']);
   for (const figure of comparisons
@@ -148,6 +155,17 @@ t.test('benches of sets find each other; every bench with figures can be compare
     t.not(figure.noise, 'exceeds', 'of itself it differs by nothing');
   }
   t.equal(compare(all, deliveriesResult()).comparisons.length, 1);
+});
+
+t.test('two runs tell by what their vCPUs exited', async (t) => {
+  const run = runResult();
+  const exitBy = (by: 'missing' | 'userfault') => ({
+    ...run,
+    delivery: { ...run.delivery, reportedBy: 'memory-fault' as const, exitBy: by },
+  });
+  t.match(theOne(exitBy('missing'), exitBy('userfault')).differences, [
+    { what: 'exit by', a: 'missing', b: 'userfault' },
+  ]);
 });
 
 t.test('a difference that others may have made is said to be one', async (t) => {

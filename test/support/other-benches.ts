@@ -1,6 +1,7 @@
 /** Results of the benches that stand in tables more than in charts, made by hand. */
 import type { BenchResult } from '../../src/report/bench-result.js';
 import type { DeliveryRow, LabelledRun } from '../../src/report/deliveries-result.js';
+import type { ExitRow, ExitRun, ExitsSummary } from '../../src/report/exits-result.js';
 import type { OverheadRow, Pair } from '../../src/report/overhead-result.js';
 import type { SoakRun, SoakSummary } from '../../src/report/soak-result.js';
 import { METRICS, type UnitsSummary } from '../../src/report/units-result.js';
@@ -42,6 +43,29 @@ export function deliveriesResult(): BenchResult<LabelledRun, readonly DeliveryRo
     pagesVerified: 8192,
   }));
   return resultOf('deliveries', runs, summary);
+}
+
+function exitsResult(): BenchResult<ExitRun, ExitsSummary> {
+  const row = (label: string, locks: number, returns: number, pressed: number): ExitRow => ({
+    label,
+    mmapLockAcquisitions: locks,
+    slowGup: locks / 2,
+    userfaults: 2 - 2 * returns,
+    kvmRuns: returns,
+    contextSwitches: null,
+    p50Microseconds: around(90),
+    pressedP50Microseconds: around(pressed),
+    pressedMeanMicroseconds: around(pressed * 1.2),
+  });
+  const rows = [row('handler', 4, 0, 9500), row('exit: missing', 0, 1, 1100)];
+  const runs = rows.flatMap(({ label }) =>
+    (['counted', 'timed', 'pressed'] as const).map((part) => ({
+      ...runResult(label === 'handler' ? 'handler' : 'exit'),
+      label,
+      part,
+    })),
+  );
+  return resultOf('exits', runs, { rows, leftOut: [{ label: 'exit: userfault', why: 'no flag' }] });
 }
 
 function overheadResult(): BenchResult<Pair, readonly OverheadRow[]> {
@@ -122,5 +146,5 @@ function soakResult(): BenchResult<SoakRun, SoakSummary> {
 }
 
 export function otherBenches(): BenchResult[] {
-  return [deliveriesResult(), overheadResult(), unitsResult(), soakResult()];
+  return [deliveriesResult(), exitsResult(), overheadResult(), unitsResult(), soakResult()];
 }
