@@ -43,8 +43,11 @@ const { outputFiles } = await build({
   platform: 'node',
   target: 'node20',
   format: 'esm',
-  // Also for tap, which looks at the stack for what is not its own file.
-  packages: 'external',
+  // tap looks at the stack for what is not its own file; koffi is native.
+  external: ['tap', 'koffi'],
+  // What is loaded on demand stays apart, or all would be loaded at every start.
+  splitting: true,
+  chunkNames: 'dist/chunks/[name]-[hash]',
   sourcemap: 'external',
   banner: { js: FROM_ESM },
   plugins: [places],

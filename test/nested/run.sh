@@ -109,6 +109,14 @@ fi
 exec 9>&-
 vmlinuz=${NESTED_VMLINUZ:-$(echo "$kernel"/boot/vmlinuz-*)}
 
+# What the commands run of the project's tests.
+programs() {
+  while [ $# -gt 0 ]; do
+    grep -o 'dist/test/[^ ]*\.js' "$1" || true
+    shift 2
+  done | sort -u
+}
+
 # An initramfs of what is in a folder.
 pack() {
   (cd "$1" && find . | cpio -o -H newc --quiet) >"$2"
@@ -150,19 +158,13 @@ cp "$here/inside" "$disk/sbin/inside"
 chmod +x "$disk/sbin/inside"
 printf '#!/bin/sh\nexec node /faultline/dist/src/cli/main.js "$@"\n' >"$disk/bin/faultline"
 chmod +x "$disk/bin/faultline"
-tar -C "$project" -c --exclude='*.map' --exclude='*.d.ts' dist package.json README.md guest-images schemas |
+tar -C "$project" -c --exclude='*.map' --exclude='*.d.ts' dist/{src,bench,test,guest-images} package.json README.md \
+  guest-images schemas |
   tar -C "$disk/faultline" -x
-# What runs at run time, and what tests import. tap is made one file of: loading its hundreds of
-# modules would cost each test some five seconds in there.
+# The programs are bundled, and threads of tests need koffi alone. tap is made one file of: loading its
+# hundreds of modules would cost each test some five seconds in there.
 modules=$(readlink -f "$project/node_modules")
-node -p "Object.entries(JSON.parse(require('fs').readFileSync('$project/package-lock.json')).packages)
-  .filter(([name, { dev }]) => /^node_modules\/(fast-check|pure-rand)$/.test(name) || (name && !dev))
-  .map(([name]) => name).join('\n')" |
-  while read -r name; do
-    [ ! -e "$modules/${name#node_modules/}" ] || echo "$name"
-  done |
-  tar -C "$(dirname "$modules")" -c --exclude='*.map' --exclude='*.d.ts' --exclude='*.md' -T - |
-  tar -C "$disk/faultline" -x
+tar -C "$(dirname "$modules")" -c --exclude='*.md' node_modules/koffi node_modules/@koromix | tar -C "$disk/faultline" -x
 tap=$disk/faultline/node_modules/tap
 jsx=$disk/faultline/node_modules/react-element-to-jsx-string
 mkdir -p "$tap" "$jsx"
@@ -173,7 +175,7 @@ echo '{ "name": "tap", "type": "module", "exports": "./tap.js" }' >"$tap/package
 echo 'module.exports = () => "";' >"$jsx/index.js" # for differences of JSX, of which there are none
 # shellcheck disable=SC2046
 node "$project/dist/test/nested/bundle.js" "$disk/faultline" "${NESTED_MAPS:-$work/maps}" dist/src/cli/main.js \
-  $(cat "$@" 2>/dev/null | grep -ao 'dist/test/[^ ]*\.js' | sort -u)
+  $(programs "$@")
 
 # A Linux to boot inside, and an initramfs for it.
 cp "$vmlinuz" "$disk/guest-kernels/vmlinuz"
