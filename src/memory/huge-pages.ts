@@ -18,7 +18,7 @@ export function hugeMappedBytes(address: number, bytes: number): number {
   for (const area of readSmaps()) {
     if (area.start >= address && area.start < address + bytes) {
       for (const name of HUGE_COUNTS) {
-        sum += area.bytes.get(name) ?? 0;
+        sum += area.bytes(name);
       }
     }
   }
