@@ -18,7 +18,7 @@ WORKERS := vcpu/vcpu-worker fault/handler-worker fault/chore-worker
 BUNDLE := --bundle --platform=node --target=node20 --format=cjs --external:koffi --sourcemap \
 	--entry-names=[name] --out-extension:.js=.cjs --pure:bind --log-level=warning
 
-.PHONY: demo build test test-kvm test-nested boots-nested lab coverage soak fuzz bench lint format readme guest-images clean
+.PHONY: demo build test test-kvm test-nested boots-nested lab lab-suite coverage soak fuzz bench lint format readme guest-images clean
 
 demo: build
 	@node $(DIST)/src/cli/main.js bench deliveries --pages 16384
@@ -92,11 +92,16 @@ boots-nested:
 	  NESTED_MACHINES=1 NESTED_SECONDS=1900 \
 	  $(MAKE) test-nested TESTS='$(DIST)/test/linux/boot.test.js'
 
-# A kernel with two memslot flags of ours (guest-images/lab), built and booted in an emulated machine.
+# A kernel with two memslot flags of ours (guest-images/lab), built and booted in an emulated machine:
+# what a fault goes through in there, and, in `make lab-suite`, all that is known of it.
 # `make lab COMMAND='faultline probe'` runs that in there. Status 3, as above, is in dist/lab-status.
 lab: build .tap/.built
-	@status=0; guest-images/lab/run.sh bench/results $(if $(COMMAND),'$(subst ','\'',$(COMMAND))') || status=$$?; \
-	  echo $$status >$(DIST)/lab-status; exit $$status
+	@$(call LAB,$(if $(COMMAND),command '$(subst ','\'',$(COMMAND))',table bench/results))
+
+lab-suite: build .tap/.built
+	@$(call LAB,suite bench/results)
+
+LAB = status=0; guest-images/lab/run.sh $(1) || status=$$?; echo $$status >$(DIST)/lab-status; exit $$status
 
 # What takes longer than `make test` has time for: everything together for ten minutes, 200 runs in a
 # row, 200 signals at random moments.

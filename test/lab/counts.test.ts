@@ -3,7 +3,7 @@
  * userspace of it. The counts are exact; of the times only one is held, beside a thread that keeps
  * mmap_lock for write. Runs outside of the emulated machine, on the files that are kept.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { RunResult } from '../../src/machine/run-result.js';
@@ -14,6 +14,8 @@ import type { FaultsSummary } from '../../src/report/faults-result.js';
 
 const { FAULTLINE_LAB_RESULTS: folder } = process.env;
 const skip = folder === undefined && 'looks at what make lab has measured';
+const suiteSkip =
+  skip || (!existsSync(file('contention-1')) && 'make lab-suite measures by numbers of vCPUs');
 /** Of a thread's start and end, spread over the faults. */
 const NOISE = 0.05;
 
@@ -40,8 +42,12 @@ function counts(
   return { mmapLockAcquisitions, slowGup, userfaults, kvmRuns, contextSwitches };
 }
 
+function file(name: string): string {
+  return join(folder!, `lab-${name}.json`);
+}
+
 function read<Run, Summary>(name: string): BenchResult<Run, Summary> {
-  return JSON.parse(readFileSync(join(folder!, `lab-${name}.json`), 'utf8')) as never;
+  return JSON.parse(readFileSync(file(name), 'utf8')) as never;
 }
 
 const isNear = (found: number | null, wanted: number): boolean =>
@@ -65,7 +71,7 @@ t.test('every way of telling userspace of a missing page', { skip }, async (t) =
   t.ok(runs.every(({ outcome }) => outcome === 'completed'));
 });
 
-t.test('by numbers of vCPUs', { skip }, async (t) => {
+t.test('by numbers of vCPUs', { skip: suiteSkip }, async (t) => {
   const { summary, runs } = read<RunResult, FaultsSummary>('faults');
   t.strictSame(
     summary.curves.map(({ points }) => points.map(({ vcpus }) => vcpus)),
@@ -75,7 +81,7 @@ t.test('by numbers of vCPUs', { skip }, async (t) => {
 });
 
 for (const vcpus of VCPUS) {
-  t.test(`who takes mmap_lock, with ${vcpus} vCPUs`, { skip }, async (t) => {
+  t.test(`who takes mmap_lock, with ${vcpus} vCPUs`, { skip: suiteSkip }, async (t) => {
     const { summary } = read<RunResult, ContentionSummary>(`contention-${vcpus}`);
     for (const [label, wanted] of [
       ['handler', 4],
@@ -91,7 +97,7 @@ for (const vcpus of VCPUS) {
 
 t.test(
   'UFFDIO_CONTINUE does without mmap_lock, which the mail thought it needed',
-  { skip },
+  { skip: suiteSkip },
   async (t) => {
     const { summary } = read<RunResult, ContentionSummary>('contention-1');
     const row = summary.calls.find(({ call }) => call === 'UFFDIO_CONTINUE');
