@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the lab's kernel: the distribution's source with our patch and configuration. Prints where it
-# is. The first time takes some ten minutes on two cores, a 150 MB download and 1.1 GB of disk; later
+# is. The first time takes some ten minutes on two cores, a 150 MB download and 1.9 GB of disk; later
 # the cached kernel is taken, or, if patch or configuration changed, what changed is built again.
 #
 # LAB_SOURCE=6.12 selects the package linux-source-6.12, from the configured package sources. There is
@@ -62,7 +62,7 @@ source=$cache/$package-$known
 if [ ! -e "$source/ready" ]; then
   free=$(df --output=avail -k "$cache" | tail -1)
   [ "$free" -gt 2500000 ] || lack "needs 2.5 GB for source and build in $cache"
-  say "downloading $package $known (150 MB), then some ten minutes of building; 1.1 GB in $cache"
+  say "downloading $package $known (150 MB), then some ten minutes of building; 1.9 GB in $cache"
   rm -rf "$cache/$package"-* "$cache/download"
   mkdir -p "$cache/download"
   (cd "$cache/download" && apt-get download -qq "$package=$known" >apt.log 2>&1) ||
