@@ -76,7 +76,11 @@ export function createResolver(options: ResolverOptions): Resolver {
   const { fill, map } = installer;
 
   const wake = createWake(options.memory, sleepers ? uffds : null, counters);
-  const { revisit, explain, failure } = createRevisit({ ...options, wake });
+  const { revisit, explain, failure } = createRevisit({
+    ...options,
+    wake,
+    installer: continues ? installer : null,
+  });
 
   /** Ends a claim on a unit whose contents cannot be had. Whoever touches it is told the same. */
   function poison(unit: number, cause: MemoryErrorCause, error: number): Outcome {

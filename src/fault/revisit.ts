@@ -3,15 +3,24 @@ import { errno, madvise } from '../ffi/libc.js';
 import { SYSCALLS } from '../measure/counters.js';
 import { MemoryChanges } from '../memory/changes.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
+import { lookAtEntries } from '../memory/page-entries.js';
 import { MAPPED, PageStates, POISONED, poisonedBecause } from '../memory/page-states.js';
-import { isWriteProtected } from '../memory/protected-pages.js';
 import { MADV_POPULATE_WRITE } from '../uapi/mman.js';
+import type { Installer } from './installer.js';
 import { causeOf, encodeReason, errnoOf, type MemoryFailure } from './memory-error.js';
-import { MEMORY_ERROR, type Outcome, POPULATED, PRESENT, RETRIED } from './outcome.js';
+import {
+  INSTALLED,
+  MEMORY_ERROR,
+  type Outcome,
+  POPULATED,
+  PRESENT,
+  REMAPPED,
+  RETRIED,
+} from './outcome.js';
 import type { Resolver } from './resolver.js';
 import type { Wake } from './wake.js';
 
-const { EAGAIN, EINTR } = constants.errno;
+const { EAGAIN, EFAULT, EINTR } = constants.errno;
 
 /** More pages than one instruction can need. */
 const REVISITED_UNITS = 8;
@@ -32,6 +41,8 @@ export interface RevisitOptions {
   readonly counters: Float64Array;
   /** For those who fell asleep on a unit while it was claimed here. */
   readonly wake: Wake;
+  /** Continues a page again; null where that is not how pages are mapped, or not this thread's to do. */
+  readonly installer: Pick<Installer, 'map' | 'failure'> | null;
 }
 
 /** What a vCPU's exits mean where there is nothing to bring in. Allocates nothing. */
@@ -54,8 +65,9 @@ export function createRevisit({
   sleepers,
   counters,
   wake,
+  installer,
 }: RevisitOptions): Revisit {
-  const { guestAddress, unitBytes } = memory;
+  const { guestAddress, unitBytes, backing } = memory;
   const states = new PageStates(memory.states);
   const changes = new MemoryChanges(memory.changes);
   const failure: MemoryFailure = { unit: -1, cause: 'source', errno: 0 };
@@ -101,16 +113,55 @@ export function createRevisit({
     if (!states.claimMapped(unit)) {
       return RETRIED; // being discarded
     }
-    if (strategy === 'no-uffd-wait') {
-      return poison(unit, encodeReason('repeated', 0));
+    if (sleepers && installer !== null) {
+      const outcome = continueAgain(unit, installer, sequence);
+      if (outcome !== PRESENT) {
+        return outcome;
+      }
     }
+    return strategy === 'no-uffd-wait' ? poison(unit, encodeReason('repeated', 0)) : populate(unit);
+  }
+
+  /**
+   * Of shmem the kernel may drop an entry, or swap the page out, which leaves none: a minor fault, on
+   * which MADV_POPULATE_WRITE would sleep. UFFDIO_CONTINUE maps it again. PRESENT: there is an entry.
+   */
+  function continueAgain(
+    unit: number,
+    { map, failure: mapFailure }: Pick<Installer, 'map' | 'failure'>,
+    sequence: number,
+  ): Outcome {
+    const outcome = map(unit, 1);
+    if (outcome === PRESENT) {
+      return PRESENT;
+    }
+    if (outcome === MEMORY_ERROR && !changes.disturbed(sequence)) {
+      return poison(unit, encodeReason(mapFailure.cause, mapFailure.errno));
+    }
+    publish(unit, MAPPED);
+    return outcome === INSTALLED ? REMAPPED : RETRIED;
+  }
+
+  /** A claimed unit that has an entry, which fast GUP refuses. */
+  function populate(unit: number): Outcome {
     const address = guestAddress + unit * unitBytes;
-    if (sleepers && isWriteProtected(address, unitBytes)) {
-      return poison(unit, encodeReason('protected', 0)); // MADV_POPULATE_WRITE would sleep on it
+    if (sleepers) {
+      const entries = lookAtEntries(address, unitBytes);
+      if (entries === 'protected') {
+        return poison(unit, encodeReason('protected', 0)); // the call would sleep on it
+      }
+      if (entries === 'absent' && backing.fill === 'copy') {
+        return poison(unit, encodeReason('populate', EFAULT)); // somebody else threw it away: likewise
+      }
+      // Should the entry go now, the call sleeps, and the handler must find that the unit is nobody's.
+      publish(unit, MAPPED);
     }
     counters[SYSCALLS]! += 1;
     const failed = madvise(address, unitBytes, MADV_POPULATE_WRITE);
     const error = failed === 0 ? 0 : errno();
+    if (sleepers && !states.claimMapped(unit)) {
+      return RETRIED;
+    }
     if (error !== 0 && error !== EINTR && error !== EAGAIN) {
       return poison(unit, encodeReason('populate', error));
     }
@@ -125,8 +176,8 @@ export function createRevisit({
  * For a vCPU whose faults other threads resolve, or the kernel: what reaches it is memory that
  * failed, or a page that somebody is bringing in just now.
  */
-export function createBystander(options: RevisitOptions): Resolver {
-  const { revisit, explain, failure } = createRevisit(options);
+export function createBystander(options: Omit<RevisitOptions, 'installer'>): Resolver {
+  const { revisit, explain, failure } = createRevisit({ ...options, installer: null });
   const states = new PageStates(options.memory.states);
   return {
     failure,

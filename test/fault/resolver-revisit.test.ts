@@ -1,4 +1,5 @@
 /** The resolver asked about units that it has mapped before. */
+import { constants } from 'node:os';
 import t from 'tap';
 import {
   INSTALLED,
@@ -9,14 +10,17 @@ import {
   RETRIED,
 } from '../../src/fault/outcome.js';
 import { createRevisit } from '../../src/fault/revisit.js';
+import { STRATEGIES } from '../../src/machine/machine-config.js';
+import { BACKINGS } from '../../src/memory/backing.js';
 import { MemoryChanges } from '../../src/memory/changes.js';
 import { AWAITED, CLAIMED, MAPPED } from '../../src/memory/page-states.js';
 import { UFFD_FEATURE_POISON } from '../../src/uapi/userfaultfd.js';
 import { eachBacking } from '../support/backings.js';
 import { GuestPages } from '../support/guest-pages.js';
 import { uffdSkip } from '../support/host.js';
-import { PAGE, TrappedMemory } from '../support/trapped-memory.js';
+import { expected, PAGE, TrappedMemory } from '../support/trapped-memory.js';
 
+const { EFAULT } = constants.errno;
 const options = { skip: uffdSkip(UFFD_FEATURE_POISON), timeout: 20_000 };
 
 eachBacking(
@@ -95,6 +99,41 @@ t.test('a message about a block that is being collapsed is no memory error', opt
   t.equal(resolve(1), MEMORY_ERROR, 'where nothing explains it, it is');
 });
 
+for (const strategy of STRATEGIES) {
+  t.test(
+    `${strategy}: where a touch would sleep, an entry that the kernel dropped is continued`,
+    options,
+    async (t) => {
+      using trap = new TrappedMemory('handler');
+      const { resolve } = trap.resolver({ caller: 'vcpu', sleepers: true, strategy });
+      t.equal(resolve(1), INSTALLED);
+      trap.forget(1, PAGE);
+      t.equal(resolve(1), PRESENT, 'a lost race, for all that is known');
+      t.equal(trap.pte(1), 'none');
+      t.equal(resolve(1), REMAPPED);
+      t.equal(trap.pte(1), 'present');
+      t.equal(trap.memory.states.stateOf(1), MAPPED);
+      t.strictSame(trap.alias.words[0]!.slice(1024, 2048), expected(1));
+      const outcome = strategy === 'no-slow-gup' ? POPULATED : MEMORY_ERROR;
+      t.equal(resolve(1), outcome, 'there, and nevertheless an exit');
+    },
+  );
+}
+
+t.test(
+  'memory that somebody else threw away is a memory error, and no sleep',
+  options,
+  async (t) => {
+    using trap = new TrappedMemory('handler', 16, PAGE, BACKINGS['anon-private']);
+    const { resolve, failure } = trap.resolver({ caller: 'vcpu', sleepers: true });
+    t.equal(resolve(1), INSTALLED);
+    trap.forget(1, PAGE); // and of anonymous memory the page
+    t.equal(resolve(1), PRESENT);
+    t.equal(resolve(1), MEMORY_ERROR);
+    t.match(failure, { unit: 1, cause: 'populate', errno: EFAULT });
+  },
+);
+
 t.test('a unit that is poisoned no more is asked for again', options, async (t) => {
   using trap = new TrappedMemory('exit');
   const { explain } = createRevisit({
@@ -103,6 +142,7 @@ t.test('a unit that is poisoned no more is asked for again', options, async (t) 
     strategy: 'no-slow-gup',
     counters: trap.counters,
     wake: () => undefined,
+    installer: null,
   });
   t.equal(explain(1, trap.memory.states.reasonOf(1)), RETRIED);
 });

@@ -73,6 +73,40 @@ for (const exitBy of EXITS) {
   const skip = memslotExitSkip(exitBy);
 
   for (const strategy of STRATEGIES) {
+    for (const how of ['swapped out', 'dropped'] as const) {
+      // Both leave shmem without an entry: a minor fault, on which MADV_POPULATE_WRITE would sleep.
+      const needsSwap = how === 'swapped out' && swapSkip();
+      t.test(
+        `${exitBy}, ${strategy}: a page of shmem that was ${how}`,
+        { skip: skip || needsSwap },
+        async (t) => {
+          const guest = new SteppedGuest(t, twice(), { delivery: 'exit', exitBy, strategy });
+          const address = guest.address(TOUCHED);
+          t.strictSame(guest.run([]).end, { reason: 'exited', code: 0 });
+          const after = (): void => {
+            t.equal(scan(address), '', 'no entry');
+            const { end, seen } = guest.run([]);
+            t.strictSame(end, { reason: 'exited', code: 0 });
+            t.strictSame(seen, [guest.word(TOUCHED), 0x600d], 'what the guest wrote is there');
+            t.match(guest.counts, { faults: 3, installed: 1, present: 1, remapped: 1 });
+            t.equal(guest.counts.memoryFaultExits, 3);
+          };
+          if (how === 'dropped') {
+            t.equal(madvise(address, PAGE, MADV_DONTNEED), 0);
+            after();
+            return;
+          }
+          await withSwap(SWAP_BYTES, () => {
+            const { aliasAddress } = guest.memory;
+            t.equal(madvise(aliasAddress + TOUCHED * PAGE, PAGE, MADV_DONTNEED), 0);
+            const out = vmstat('pswpout');
+            t.equal(madvise(address, PAGE, MADV_PAGEOUT), 0, `errno ${errno()}`);
+            t.ok(vmstat('pswpout') > out, 'it went to swap');
+            after();
+          });
+        },
+      );
+    }
     for (const forgotten of [false, true]) {
       const name = `${exitBy}, ${strategy}: a page that was swapped out`;
       t.test(
