@@ -96,7 +96,7 @@ boots-nested:
 # what a fault goes through in there, and, in `make lab-suite`, all that is known of it.
 # `make lab COMMAND='faultline probe'` runs that in there. Status 3, as above, is in dist/lab-status.
 lab: build .tap/.built
-	@$(call LAB,$(if $(COMMAND),command '$(subst ','\'',$(COMMAND))',table bench/results))
+	@$(call LAB,$(if $(value COMMAND),command '$(subst ','\'',$(value COMMAND))',table bench/results))
 
 lab-suite: build .tap/.built
 	@$(call LAB,suite bench/results)

@@ -14,7 +14,6 @@ version=${LAB_SOURCE:-6.12}
 package=linux-source-$version
 diff=$here/exit-on-missing-$version.patch
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/faultline/lab
-mkdir -p "$cache"
 
 say() { echo "lab kernel: $1" >&2; }
 lack() {
@@ -24,11 +23,23 @@ lack() {
 
 [ -e "$diff" ] || lack "there is no patch for Linux $version, but for: $(cd "$here" && echo *.patch | sed 's/exit-on-missing-//g; s/.patch//g')"
 
-# Two at once would build in the same folder.
-exec 9>"$cache/lock"
-flock -n 9 || { say 'waiting for another build'; flock 9; }
-
+if ! mkdir -p "$cache" 2>/dev/null; then
+  lack "cannot make the folder $cache"
+fi
 candidate() { apt-cache policy "$package" 2>/dev/null | awk '/Candidate:/ && $2 != "(none)" { print $2 }'; }
+# Prints the kernel of this source, patch and configuration, if it has been built.
+take_cached() {
+  [ -n "$known" ] || return
+  key=$(cat <(echo "$known") "$diff" "$here/config" | sha256sum | cut -c1-16)
+  kernel=$cache/linux-$version-$key
+  [ ! -e "$kernel" ] || { echo "$kernel"; exit; }
+}
+known=$(cat "$cache/$package.version" 2>/dev/null || true)
+take_cached || true
+
+# Two at once would build in the same folder.
+{ exec 9>"$cache/lock"; } 2>/dev/null || lack "cannot write to $cache"
+flock -n 9 || { say 'waiting for another build'; flock 9; }
 known=$(cat "$cache/$package.version" 2>/dev/null || true)
 if [ -z "$known" ]; then
   command -v apt-get >/dev/null || lack "needs apt-get to download $package"
@@ -36,12 +47,7 @@ if [ -z "$known" ]; then
   [ -n "$known" ] || { apt-get update -qq >/dev/null 2>&1 || true; known=$(candidate); }
   [ -n "$known" ] || lack "no package $package in the configured sources"
 fi
-key=$(cat <(echo "$known") "$diff" "$here/config" | sha256sum | cut -c1-16)
-kernel=$cache/linux-$version-$key
-if [ -e "$kernel" ]; then
-  echo "$kernel"
-  exit
-fi
+take_cached
 
 missing=
 for tool in gcc make flex bison bc lz4 cpio patch xz; do
@@ -85,9 +91,9 @@ sed -n 's,^--- a/,,p' "$diff" | while read -r file; do
   [ -e "original/$file" ] || cp --parents "$file" original
 done
 patched=$(mktemp -d)
-trap 'rm -rf "$patched"' EXIT
+trap 'trap "" HUP INT TERM; rm -rf "$patched"' EXIT
 cp -r original/. "$patched"
-patch -s -d "$patched" -p1 <"$diff" >&2 ||
+patch -s -d "$patched" -p1 --fuzz=0 --no-backup-if-mismatch <"$diff" >&2 ||
   { say "the patch does not apply to $package $known"; exit 1; }
 (cd "$patched" && find . -type f) | while read -r file; do
   cmp -s "$patched/$file" "$file" || cp "$patched/$file" "$file"
@@ -105,7 +111,7 @@ done < <(grep -o '^CONFIG_[A-Z0-9_]*=y' "$here/config")
 began=$SECONDS
 nice make -j"$(nproc)" bzImage >>"$log" 2>&1 &
 build=$!
-trap 'kill "$build" 2>/dev/null || true; rm -rf "$patched"' EXIT
+trap 'trap "" HUP INT TERM; kill "$build" 2>/dev/null || true; rm -rf "$patched"' EXIT
 while kill -0 "$build" 2>/dev/null; do
   sleep 1
   if [ $(((SECONDS - began) % 30)) = 29 ]; then

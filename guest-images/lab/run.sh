@@ -12,7 +12,16 @@
 # LAB_ACCEL: QEMU's -accel for a command, tcg,thread=single.
 # Exit status: 0 all passed; 1 one did not; 3 what it needs cannot be had.
 set -euo pipefail
+usage() {
+  echo "kernel lab: $1; see the head of $0" >&2
+  exit 2
+}
+
 main() {
+  case ${1:-} in table | suite | command) ;; *) usage 'what to do is table, suite or command' ;; esac
+  [ $# = 2 ] || usage "$1 takes one argument"
+  [[ ${LAB_CPUS:-2} =~ ^[1-9][0-9]?$ ]] || usage "LAB_CPUS=$LAB_CPUS is no number of CPUs"
+  [[ ${LAB_SECONDS:-1500} =~ ^[1-9][0-9]*$ ]] || usage "LAB_SECONDS=$LAB_SECONDS is no number of seconds"
   project=$(cd "$(dirname "$0")/../.." && pwd)
   cd "$project"
   began=$SECONDS
@@ -20,7 +29,7 @@ main() {
   built=$SECONDS
   work=$(mktemp -d)
   runner=
-  trap '[ -z "$runner" ] || { kill "$runner" 2>/dev/null && wait "$runner" || true; }; rm -rf "$work"' EXIT
+  trap 'trap "" HUP INT TERM; [ -z "$runner" ] || { kill "$runner" 2>/dev/null && wait "$runner" || true; }; rm -rf "$work"' EXIT
   trap 'exit 129' HUP
   trap 'exit 130' INT
   trap 'exit 143' TERM
@@ -58,7 +67,10 @@ plan() {
   : >"$work/tests"
   bench exits 'exits --pages 1024 --repeat 1'
   echo "$bench_command" >"$work/pressed"
-  [ "$1" = suite ] || return 0
+  if [ "$1" = table ]; then
+    echo 'running a bench in an emulated machine: a minute and a half' >&2
+    return
+  fi
   {
     bench faults 'faults --vcpus 1,2,4 --delivery handler,exit --pages 256 --repeat 1'
     echo "$bench_command"
@@ -70,7 +82,7 @@ plan() {
   for test in memslot-flags kernel-states; do
     echo "FAULTLINE_REQUIRE_KVM=1 TAP_TIMEOUT=600 timeout 620 node dist/test/lab/$test.test.js"
   done | tee "$work/tests" >"$work/commands-2"
-  echo 'running benches and tests in emulated machines: some minutes' >&2
+  echo 'running benches and tests in emulated machines: some nine minutes' >&2
 }
 
 # Runs each file of commands in a machine of its own, all at the same time, and adds what they say to

@@ -48,7 +48,10 @@ export interface RunOptions {
   /** Default `auto`: the cheapest that is correct on this host. */
   readonly delivery?: DeliveryName | 'auto';
   /** Default `no-slow-gup`. */
-  /** What ends KVM_RUN under delivery exit. Default `auto`: the cheapest that this host has. */
+  /**
+   * What ends KVM_RUN under delivery exit, which any but `auto` asks for. Default `auto`: the cheapest
+   * that this host has.
+   */
   readonly exitBy?: ExitBy | 'auto';
   readonly strategy?: Strategy;
   /** Bytes brought in per fault: a power of two, the backing's page size to 2 MiB. */
@@ -229,7 +232,9 @@ export function completeConfig(options: RunOptions): MachineConfig {
       `Ask for a multiple of ${formatSize(unitBytes)}.`,
     );
   }
-  const delivery = oneOf('--delivery', options.delivery ?? 'auto', ['auto', ...DELIVERY_NAMES]);
+  const asked = oneOf('--delivery', options.delivery ?? 'auto', ['auto', ...DELIVERY_NAMES]);
+  const exitBy = checkExitBy(options.exitBy ?? 'auto', asked);
+  const delivery = asked === 'auto' && exitBy !== 'auto' ? 'exit' : asked;
   const around = options.around === 'adaptive' ? 'adaptive' : checkAround(options.around ?? 0);
   const collapse = oneOf('--collapse', options.collapse ?? 'never', COLLAPSE_POLICIES);
   const discard = checkBackground('--discard', options.discard, DISCARD_BYTES_PER_SECOND);
@@ -285,7 +290,7 @@ export function completeConfig(options: RunOptions): MachineConfig {
     backing: backing.name as BackingName,
     reserve,
     delivery,
-    exitBy: checkExitBy(options.exitBy ?? 'auto', delivery),
+    exitBy,
     strategy: oneOf('--strategy', options.strategy ?? 'no-slow-gup', STRATEGIES),
     unitBytes,
     around,
@@ -322,8 +327,11 @@ export function completeConfig(options: RunOptions): MachineConfig {
 }
 
 function checkExitBy(exitBy: ExitBy | 'auto', delivery: DeliveryName | 'auto'): ExitBy | 'auto' {
-  if (exitBy !== 'auto' && delivery !== 'exit') {
-    throw new UsageError(`--exit-by ${exitBy} is for delivery exit`, 'Add --delivery exit.');
+  if (exitBy !== 'auto' && delivery !== 'exit' && delivery !== 'auto') {
+    throw new UsageError(
+      `--exit-by ${exitBy} is for delivery exit`,
+      `Leave --delivery ${delivery} out.`,
+    );
   }
   return oneOf('--exit-by', exitBy, ['auto', ...EXITS_BY]);
 }

@@ -164,6 +164,18 @@ for (const [flag, name, values] of [
   });
 }
 
+t.test('what ends KVM_RUN asks for exit delivery, and is refused under another', async (t) => {
+  const image = 'a.elf';
+  t.match(completeConfig({ image, exitBy: 'missing' }), { delivery: 'exit', exitBy: 'missing' });
+  t.match(completeConfig({ image }), { delivery: 'auto', exitBy: 'auto' });
+  for (const delivery of ['kernel', 'handler'] as const) {
+    t.throws(
+      () => completeConfig({ image, delivery, exitBy: 'missing' }),
+      /--exit-by missing is for delivery exit/,
+    );
+  }
+});
+
 t.test('memory is a whole number of fault units', async (t) => {
   const options = { image: 'touch', unitBytes: 2 * MIB };
   t.doesNotThrow(() => completeConfig({ ...options, memoryBytes: 6 * MIB }));

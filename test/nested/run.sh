@@ -40,7 +40,9 @@ main() {
 work=$(mktemp -d)
 machines=()
 # QEMU is a grandchild: `timeout` passes the signal on. It gets one too if this shell is killed.
+# A second signal, to the whole group for one, must not end this.
 end() {
+  trap '' HUP INT TERM
   [ ${#machines[@]} = 0 ] || kill "${machines[@]}" 2>/dev/null || true
   wait || true
   rm -rf "$work"

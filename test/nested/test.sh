@@ -18,7 +18,7 @@ main() {
 
   work=$(mktemp -d)
   runner=
-  trap '[ -z "$runner" ] || { kill "$runner" 2>/dev/null && wait "$runner" || true; }; rm -rf "$work"' EXIT
+  trap 'trap "" HUP INT TERM; [ -z "$runner" ] || { kill "$runner" 2>/dev/null && wait "$runner" || true; }; rm -rf "$work"' EXIT
   trap 'exit 129' HUP
   trap 'exit 130' INT
   trap 'exit 143' TERM
