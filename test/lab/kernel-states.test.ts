@@ -160,8 +160,10 @@ for (const exitBy of EXITS) {
     ['shmem', false],
   ] as const) {
     const how = forgotten ? 'not known to have been brought in: EEXIST, then ' : '';
+    const continues = BACKINGS[backing].fill === 'continue';
+    const refusal = continues ? 'UFFDIO_CONTINUE says EIO' : 'MADV_POPULATE_WRITE says EHWPOISON';
     t.test(
-      `${exitBy}, ${backing}: memory that has failed (MADV_HWPOISON): ${how}EHWPOISON`,
+      `${exitBy}, ${backing}: memory that has failed (MADV_HWPOISON): ${how}${refusal}`,
       { skip: skip || memoryFailureSkip() },
       async (t) => {
         const guest = new SteppedGuest(t, twice(), { backing, delivery: 'exit', exitBy });
@@ -175,7 +177,9 @@ for (const exitBy of EXITS) {
         const { end, seen } = guest.run([]);
         t.match(end, {
           reason: 'memory-error',
-          failure: { unit: TOUCHED, cause: 'populate', errno: EHWPOISON },
+          failure: continues
+            ? { unit: TOUCHED, cause: 'map', errno: EIO }
+            : { unit: TOUCHED, cause: 'populate', errno: EHWPOISON },
           emulated: false,
         });
         t.strictSame(seen, [], 'nothing was read');
