@@ -1,5 +1,6 @@
 import type { RunResult } from '../machine/run-result.js';
 import type { BenchResult, BenchSet } from './bench-result.js';
+import type { ExitRun, ExitsSummary } from './exits-result.js';
 import type { FaultsSummary } from './faults-result.js';
 import { visible } from './visible-text.js';
 
@@ -33,7 +34,8 @@ function whyDenied(bench: BenchResult, place: string): string | null {
     firstOf(runs, (run, index) => whyUnverified(run, `${place}/runs/${index}`)) ??
     wrong ??
     (shown && runs.length === 0 ? `${place}/runs is empty, and there are figures` : null) ??
-    (bench.bench === 'faults' ? whyNoneOfItsRuns(bench as FaultsBench, place) : null)
+    (bench.bench === 'faults' ? whyNoneOfItsRuns(bench as FaultsBench, place) : null) ??
+    (bench.bench === 'exits' ? whyNotAsCounted(bench as ExitsBench, place) : null)
   );
 }
 
@@ -108,6 +110,24 @@ function whyNoneOfItsRuns({ runs, summary }: FaultsBench, place: string): string
         : `${place}/summary/curves/${curve}/points/${point} has ${median} pages/s, outside of what its runs have`;
     }),
   );
+}
+
+type ExitsBench = BenchResult<ExitRun, ExitsSummary>;
+
+/** Rows are there for all that ran, with what their runs have counted. */
+function whyNotAsCounted({ runs, summary: { rows } }: ExitsBench, place: string): string | null {
+  const lost = runs.find(({ label }) => rows.every((row) => row.label !== label));
+  if (lost !== undefined) {
+    return `${place}/summary/rows has none for ${placeText(lost.label)}, which ran`;
+  }
+  return firstOf(rows, (row, index) => {
+    const counted = runs.find(({ label, part }) => label === row.label && part === 'counted');
+    return firstOf(['mmapLockAcquisitions', 'contextSwitches'] as const, (name) =>
+      row[name] === (counted?.perFault[name] ?? null)
+        ? null
+        : `${place}/summary/rows/${index}/${name} is ${row[name]}, and its run counted ${counted?.perFault[name] ?? 'nothing'}`,
+    );
+  });
 }
 
 /** Names in a file may be anything. */

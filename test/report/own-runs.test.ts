@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { RunResult } from '../../src/machine/run-result.js';
 import type { BenchResult } from '../../src/report/bench-result.js';
+import type { ExitsSummary } from '../../src/report/exits-result.js';
 import { whyItsRunsDeny } from '../../src/report/own-runs.js';
 import { type Result, readResult } from '../../src/report/read-results.js';
 import { benchSet, contentionResult, faultsResult, runResult } from '../support/bench-results.js';
@@ -53,6 +54,20 @@ t.test('a median is within its range, wherever it is', async (t) => {
     whyItsRunsDeny({ ...overhead, summary: [{ ...row, ratio: 0.5, lowest: 0.9, highest: 1 }] }),
     '/summary/0 is 0.5, outside of its range 0.9 to 1',
   );
+});
+
+t.test('rows of exits are what their runs have counted', async (t) => {
+  const exits = otherBenches().find(({ bench }) => bench === 'exits')!;
+  const { rows } = exits.summary as ExitsSummary;
+  const withRows = (changed: readonly object[]): BenchResult => ({
+    ...exits,
+    summary: { ...(exits.summary as ExitsSummary), rows: changed },
+  });
+  t.equal(
+    whyItsRunsDeny(withRows([rows[0]!, { ...rows[1], mmapLockAcquisitions: 77 }])),
+    '/summary/rows/1/mmapLockAcquisitions is 77, and its run counted 0',
+  );
+  t.equal(whyItsRunsDeny(withRows([rows[1]!])), '/summary/rows has none for handler, which ran');
 });
 
 t.test('figures have runs', async (t) => {

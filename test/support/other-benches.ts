@@ -58,12 +58,12 @@ function exitsResult(): BenchResult<ExitRun, ExitsSummary> {
     pressedMeanMicroseconds: around(pressed * 1.2),
   });
   const rows = [row('handler', 4, 0, 9500), row('exit: missing', 0, 1, 1100)];
-  const runs = rows.flatMap(({ label }) =>
-    (['counted', 'timed', 'pressed'] as const).map((part) => ({
-      ...runResult(label === 'handler' ? 'handler' : 'exit'),
-      label,
-      part,
-    })),
+  const runs = rows.flatMap(({ label, mmapLockAcquisitions, contextSwitches }) =>
+    (['counted', 'timed', 'pressed'] as const).map((part) => {
+      const run = runResult(label === 'handler' ? 'handler' : 'exit');
+      const perFault = { ...run.perFault, mmapLockAcquisitions, contextSwitches };
+      return { ...run, perFault, label, part };
+    }),
   );
   return resultOf('exits', runs, { rows, leftOut: [{ label: 'exit: userfault', why: 'no flag' }] });
 }
