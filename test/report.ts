@@ -32,6 +32,10 @@ function follow(parser: Parser, path: string): void {
     if (typeof result.skip === 'string' || result.skip === true) {
       const reason = String(result.skip);
       skips.set(reason, [...(skips.get(reason) ?? []), `${path} > ${result.name}`]);
+    } else if (typeof (result.diag as { signal?: unknown } | null)?.signal === 'string') {
+      // A file whose process died: what failed in it may be nothing that it could still say.
+      const { signal } = result.diag as { signal: string };
+      failures.push({ name: `${path} > ${result.name}`.slice(3), how: `\n  ended by ${signal}` });
     } else if (subtests > 0) {
       subtests--; // closes a subtest, whose own assertions have been counted
     } else if (result.ok) {
