@@ -47,12 +47,12 @@ export interface RunOptions {
   readonly reserve?: boolean;
   /** Default `auto`: the cheapest that is correct on this host. */
   readonly delivery?: DeliveryName | 'auto';
-  /** Default `no-slow-gup`. */
   /**
    * What ends KVM_RUN under delivery exit, which any but `auto` asks for. Default `auto`: the cheapest
    * that this host has.
    */
   readonly exitBy?: ExitBy | 'auto';
+  /** Default `no-slow-gup`. */
   readonly strategy?: Strategy;
   /** Bytes brought in per fault: a power of two, the backing's page size to 2 MiB. */
   readonly unitBytes?: number;
