@@ -1,11 +1,13 @@
 /** Pages that are swapped out after they were brought in: a swap entry in anonymous memory, nothing in shmem. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { setTimeout } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { INSTALLED, MEMORY_ERROR, POPULATED, PRESENT, REMAPPED } from '../../src/fault/outcome.js';
 import type { Strategy } from '../../src/fault/revisit.js';
-import { errno, madvise } from '../../src/ffi/libc.js';
+import { madvise } from '../../src/ffi/libc.js';
+import { pinCurrentThread } from '../../src/ffi/thread.js';
 import { STRATEGIES } from '../../src/machine/machine-config.js';
 import { runGuest } from '../../src/machine/run-guest.js';
 import { BACKINGS } from '../../src/memory/backing.js';
@@ -21,7 +23,7 @@ import { kvmSkip } from '../support/host.js';
 import { leavesHostAlone } from '../support/host-knobs.js';
 import { inMemory, scan, scanSkip } from '../support/page-scan.js';
 import { FIRST_PAGE, GuestCode, SteppedGuest } from '../support/stepped-guest.js';
-import { swapSkip, vmstat, withSwap } from '../support/swap.js';
+import { pageOut, swapSkip, vmstat, withSwap } from '../support/swap.js';
 import { PAGE, TrappedMemory } from '../support/trapped-memory.js';
 
 t.setTimeout(300_000);
@@ -34,12 +36,10 @@ const TOUCHED = FIRST_PAGE + 3;
 /** Swaps a mapped page out, or fails; says how it is known. */
 function swapOut(t: Test, { guestAddress, aliasAddress }: GuestMemoryLayout, page: number): void {
   const address = guestAddress + page * PAGE;
-  const out = vmstat('pswpout');
   if (aliasAddress !== 0) {
     madvise(aliasAddress + page * PAGE, PAGE, MADV_DONTNEED); // what is mapped twice is left alone
   }
-  t.equal(madvise(address, PAGE, MADV_PAGEOUT), 0, `errno ${errno()}`);
-  t.ok(vmstat('pswpout') > out, 'pages went to swap');
+  t.ok(pageOut(address, PAGE), 'it went to swap');
   if (aliasAddress === 0) {
     t.match(scan(address), /^SWAPPED/, 'a swap entry');
     t.comment(`PAGEMAP_SCAN says ${scan(address)}`);
@@ -280,4 +280,18 @@ t.test('nor does a process that is killed with pages in swap', options, async (t
   }
   t.strictSame(devices(), before);
   t.notOk(readFileSync('/proc/swaps', 'utf8').includes(device!));
+});
+
+const others = options.skip || (availableParallelism() < 2 && 'needs two CPUs');
+t.test('pages that a thread brought in before it moved go to swap', { skip: others }, async (t) => {
+  await withSwap(SWAP_BYTES, () => {
+    using trap = new TrappedMemory('exit', 16, PAGE, BACKINGS['anon-private']);
+    const { resolve } = trap.resolver();
+    for (let page = 0; page < 16; page += 1) {
+      pinCurrentThread(page % 2);
+      t.equal(resolve(page), INSTALLED);
+      pinCurrentThread((page + 1) % 2);
+      swapOut(t, trap.memory.layout, page);
+    }
+  });
 });

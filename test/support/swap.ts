@@ -1,11 +1,14 @@
 /** A swap device for as long as a test takes, and what has become of pages that were swapped out. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { rootSkip } from './host.js';
+import { madvise } from '../../src/ffi/libc.js';
+import { MADV_PAGEOUT } from '../../src/uapi/mman.js';
+import { compact, compactionSkip } from './compaction.js';
 import { owe } from './host-debts.js';
 
 const CONTROL = '/sys/class/zram-control';
 const TOOLS = ['mkswap', 'swapon', 'swapoff'];
+const ATTEMPTS = 10; // the second is seldom needed
 
 /** Why there can be no compressed swap in memory here, or false. */
 export function swapSkip(): string | false {
@@ -13,7 +16,7 @@ export function swapSkip(): string | false {
     return 'needs zram (CONFIG_ZRAM, or its module loaded)';
   }
   const missing = TOOLS.find((tool) => spawnSync(tool, ['--version']).error !== undefined);
-  return rootSkip() || (missing === undefined ? false : `needs ${missing} (util-linux)`);
+  return compactionSkip() || (missing === undefined ? false : `needs ${missing} (util-linux)`);
 }
 
 /**
@@ -50,6 +53,21 @@ function run(...[command, ...args]: [string, ...string[]]): void {
   if (status !== 0) {
     throw new Error(`${command} ${args.join(' ')}: ${stderr.trim()}`);
   }
+}
+
+/**
+ * Swaps out what is mapped in a range and nowhere else; false when nothing went to swap. MADV_PAGEOUT
+ * passes over pages that still wait in the batch of another CPU for their LRU list (mm/swap.c), where
+ * a thread that has moved since left them; compaction first puts those of every CPU where they belong.
+ */
+export function pageOut(address: number, bytes: number): boolean {
+  const before = vmstat('pswpout');
+  let out = false;
+  for (let attempt = 0; !out && attempt < ATTEMPTS; attempt += 1) {
+    compact();
+    out = madvise(address, bytes, MADV_PAGEOUT) === 0 && vmstat('pswpout') > before;
+  }
+  return out;
 }
 
 /** A count of /proc/vmstat. */
