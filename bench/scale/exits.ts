@@ -2,10 +2,10 @@ import { EXITS_BY, type ExitBy, whyNoExit } from '../../src/machine/delivery.js'
 import type { RunOptions } from '../../src/machine/machine-config.js';
 import type { RunResult } from '../../src/machine/run-result.js';
 import { describeHost } from '../../src/measure/host.js';
-import type { KernelCallName } from '../../src/measure/kernel-calls.js';
 import { BACKINGS } from '../../src/memory/backing.js';
 import type { BenchResult } from '../../src/report/bench-result.js';
 import {
+  countsOf,
   EXITS_HEAD,
   type ExitRow,
   type ExitRun,
@@ -105,18 +105,10 @@ function summarizeRow(label: string, runs: readonly ExitRun[]): ExitRow {
   const of = (part: ExitRun['part']): readonly ExitRun[] =>
     runs.filter((run) => run.label === label && run.part === part);
   const [counted] = of('counted');
-  const calls = (name: KernelCallName): number | null => {
-    const total = counted?.kernelCalls?.[name] ?? null;
-    return total === null ? null : total / counted!.faults.count;
-  };
   const p50 = (run: RunResult): number | null => run.latencyMicroseconds?.p50 ?? null;
   return {
     label,
-    mmapLockAcquisitions: counted?.perFault.mmapLockAcquisitions ?? null,
-    slowGup: calls('slowGup'),
-    userfaults: calls('userfaults'),
-    kvmRuns: counted === undefined ? null : faultReturns(counted) / counted.faults.count,
-    contextSwitches: counted?.perFault.contextSwitches ?? null,
+    ...countsOf(counted!), // every way has its counted run
     p50Microseconds: figureOf(of('timed').map(p50)),
     pressedP50Microseconds: figureOf(of('pressed').map(p50)),
     pressedMeanMicroseconds: figureOf(
@@ -125,11 +117,6 @@ function summarizeRow(label: string, runs: readonly ExitRun[]): ExitRow {
       ),
     ),
   };
-}
-
-/** Returns of KVM_RUN, but for those in which the guest asked for something itself. */
-function faultReturns({ perVcpu }: RunResult): number {
-  return perVcpu.reduce((sum, { kvmRuns, portAccesses = 0 }) => sum + kvmRuns - portAccesses, 0);
 }
 
 function explain({ constant, runs, summary }: BenchResult<ExitRun, ExitsSummary>): string {

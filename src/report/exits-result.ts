@@ -2,10 +2,8 @@ import type { RunResult } from '../machine/run-result.js';
 import type { Figure } from './bench-result.js';
 import { figure } from './figures.js';
 
-/** One way of telling userspace of a missing page: counts per fault, and times. */
-export interface ExitRow {
-  /** `kernel`, `handler`, `exit: missing`, … */
-  readonly label: string;
+/** What a fault goes through in the kernel, per fault; null for what was not counted. */
+export interface FaultCounts {
   /** For read and for write, in vCPU and handler threads. */
   readonly mmapLockAcquisitions: number | null;
   /** Calls of get_user_pages_unlocked. */
@@ -15,6 +13,12 @@ export interface ExitRow {
   /** Returns of KVM_RUN, but for accesses to ports. */
   readonly kvmRuns: number | null;
   readonly contextSwitches: number | null;
+}
+
+/** One way of telling userspace of a missing page: counts per fault, and times. */
+export interface ExitRow extends FaultCounts {
+  /** `kernel`, `handler`, `exit: missing`, … */
+  readonly label: string;
   /** From an access to its completion: alone, and beside a thread that keeps mmap_lock for write. */
   readonly p50Microseconds: Figure | null;
   readonly pressedP50Microseconds: Figure | null;
@@ -46,6 +50,22 @@ export const EXITS_HEAD = [
   'pressed p50',
   'mean',
 ] as const;
+
+/** What a run has counted. */
+export function countsOf({ faults, perFault, kernelCalls, perVcpu }: RunResult): FaultCounts {
+  const perEach = (total: number | null): number | null =>
+    total === null || faults.count === 0 ? null : total / faults.count;
+  return {
+    mmapLockAcquisitions: perFault.mmapLockAcquisitions,
+    slowGup: perEach(kernelCalls?.slowGup ?? null),
+    userfaults: perEach(kernelCalls?.userfaults ?? null),
+    // But for those in which the guest asked for something itself.
+    kvmRuns: perEach(
+      perVcpu.reduce((sum, { kvmRuns, portAccesses = 0 }) => sum + kvmRuns - portAccesses, 0),
+    ),
+    contextSwitches: perFault.contextSwitches,
+  };
+}
 
 /** A row as it is shown, in text and on a page. */
 export function exitCells(row: ExitRow): string[] {

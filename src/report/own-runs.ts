@@ -1,6 +1,6 @@
 import type { RunResult } from '../machine/run-result.js';
 import type { BenchResult, BenchSet } from './bench-result.js';
-import type { ExitRun, ExitsSummary } from './exits-result.js';
+import { countsOf, type ExitRun, type ExitsSummary, type FaultCounts } from './exits-result.js';
 import type { FaultsSummary } from './faults-result.js';
 import { visible } from './visible-text.js';
 
@@ -122,10 +122,14 @@ function whyNotAsCounted({ runs, summary: { rows } }: ExitsBench, place: string)
   }
   return firstOf(rows, (row, index) => {
     const counted = runs.find(({ label, part }) => label === row.label && part === 'counted');
-    return firstOf(['mmapLockAcquisitions', 'contextSwitches'] as const, (name) =>
-      row[name] === (counted?.perFault[name] ?? null)
+    if (counted === undefined) {
+      return `${place}/summary/rows/${index} has no run that counted`;
+    }
+    const counts = Object.entries(countsOf(counted)) as [keyof FaultCounts, number | null][];
+    return firstOf(counts, ([name, value]) =>
+      row[name] === value
         ? null
-        : `${place}/summary/rows/${index}/${name} is ${row[name]}, and its run counted ${counted?.perFault[name] ?? 'nothing'}`,
+        : `${place}/summary/rows/${index}/${name} is ${row[name]}, and its run counted ${value ?? 'nothing'}`,
     );
   });
 }

@@ -63,9 +63,22 @@ t.test('rows of exits are what their runs have counted', async (t) => {
     ...exits,
     summary: { ...(exits.summary as ExitsSummary), rows: changed },
   });
+  const counts = {
+    mmapLockAcquisitions: 0,
+    slowGup: 0,
+    userfaults: 0,
+    kvmRuns: 1,
+    contextSwitches: 'nothing',
+  };
+  for (const [name, counted] of Object.entries(counts)) {
+    t.equal(
+      whyItsRunsDeny(withRows([rows[0]!, { ...rows[1], [name]: 77 }])),
+      `/summary/rows/1/${name} is 77, and its run counted ${counted}`,
+    );
+  }
   t.equal(
-    whyItsRunsDeny(withRows([rows[0]!, { ...rows[1], mmapLockAcquisitions: 77 }])),
-    '/summary/rows/1/mmapLockAcquisitions is 77, and its run counted 0',
+    whyItsRunsDeny({ ...exits, runs: exits.runs.slice(1) }),
+    '/summary/rows/0 has no run that counted',
   );
   t.equal(whyItsRunsDeny(withRows([rows[1]!])), '/summary/rows has none for handler, which ran');
 });
