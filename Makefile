@@ -61,14 +61,18 @@ $(REFERENCE): $(wildcard bench/reference/*.c bench/reference/*.h) guest-images/a
 # Tests that need what this machine lacks skip themselves; the report counts them with their reasons.
 # `make test TESTS='dist/test/ffi/*.test.js'` runs a part.
 TESTS = $(DIST)/test/**/*.test.js
-# tap redraws the screen, which a log would keep: there, test/report.ts alone says what failed.
-REPORTER := $(shell [ -t 2 ] && echo terse || echo silent)
+# tap redraws the screen, which a log would keep: there, test/report.ts alone says what failed. With
+# the reporter `tap` it leaves the test processes their stderr, for the last words of one that dies.
+RESULTS = $(DIST)/results.tap
+SAID = $(DIST)/results.stderr
+TAP_RUN := $(shell [ -t 2 ] && echo --reporter=terse --output-file=$(RESULTS) || \
+  echo --reporter=tap --reporter-file=$(RESULTS) '2>$(SAID)')
 
 test: build .tap/.built
-	@rm -f $(DIST)/results.tap
+	@rm -f $(RESULTS) $(SAID)
 	@echo 'running the tests: all of them take some minutes, most of it starting thousands of vCPU threads'
-	@$(NODE_BIN)/tap run --reporter=$(REPORTER) --output-file=$(DIST)/results.tap $(TESTS) || touch $(DIST)/tests-failed
-	@node $(DIST)/test/report.js $(DIST)/results.tap
+	@$(NODE_BIN)/tap run $(TAP_RUN) $(TESTS) || touch $(DIST)/tests-failed
+	@node $(DIST)/test/report.js $(RESULTS) $(SAID)
 	@if [ -e $(DIST)/tests-failed ]; then rm $(DIST)/tests-failed; exit 1; fi
 
 test-kvm:

@@ -1,17 +1,19 @@
 /**
- * Closes a test run: what failed and how, what was skipped and why, what took long, and the totals on
- * a line of their own.
+ * Closes a test run: what failed and how, what was skipped and why, what took long, what the test
+ * processes said on stderr (node report.js RESULTS [STDERR]), and the totals on a line of their own.
  *
  * With FAULTLINE_REQUIRE_KVM=1 it fails when a test was skipped for want of KVM or userfaultfd
  * although /dev/kvm opens: a test that never runs proves nothing. FAULTLINE_REQUIRE_KVM=inside is for
  * results from a nested machine, which has KVM in any case, and userfaultfd with what its kernel knows.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { Parser, type Result } from 'tap-parser';
 import { kvmSkip } from './support/host.js';
 
-const file = process.argv[2]!;
+const [, , file, said] = process.argv as [string, string, string, string?];
+/** Native stack traces have less. */
+const MOST_SAID = 10_000;
 const SLOWEST = 8;
 const times: { seconds: number; name: string }[] = [];
 let passed = 0;
@@ -78,6 +80,10 @@ if (skipped.length > 0) {
       console.log(`    ${name.replace(/^ > /, '')}`);
     }
   }
+}
+const stderr = said !== undefined && existsSync(said) ? readFileSync(said, 'utf8') : '';
+if (stderr !== '') {
+  console.log(`\nsaid on stderr:\n${stderr.slice(-MOST_SAID)}`);
 }
 // Once more, last: a log is read from its end, and often only its end is kept.
 for (const { name, how } of failures) {
