@@ -5,6 +5,7 @@ import { MemoryChanges } from '../memory/changes.js';
 import type { GuestMemoryLayout } from '../memory/guest-memory.js';
 import { lookAtEntries } from '../memory/page-entries.js';
 import { MAPPED, PageStates, POISONED, poisonedBecause } from '../memory/page-states.js';
+import { isResident } from '../memory/resident-units.js';
 import { MADV_POPULATE_WRITE } from '../uapi/mman.js';
 import type { Installer } from './installer.js';
 import { causeOf, encodeReason, errnoOf, type MemoryFailure } from './memory-error.js';
@@ -113,7 +114,8 @@ export function createRevisit({
     if (!states.claimMapped(unit)) {
       return RETRIED; // being discarded
     }
-    if (sleepers && installer !== null) {
+    // What is resident is not registered: a touch of it cannot sleep, and UFFDIO_CONTINUE says ENOENT.
+    if (sleepers && installer !== null && !isResident(memory, unit)) {
       const outcome = continueAgain(unit, installer, sequence);
       if (outcome !== PRESENT) {
         return outcome;

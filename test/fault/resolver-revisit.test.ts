@@ -120,6 +120,20 @@ for (const strategy of STRATEGIES) {
   );
 }
 
+t.test('a resident unit, which is not registered, is populated', options, async (t) => {
+  using trap = new TrappedMemory('handler');
+  const { layout, states } = trap.memory;
+  const { resolve } = trap.resolver({ caller: 'vcpu', sleepers: true });
+  t.equal(resolve(1), INSTALLED);
+  layout.resident.push({ first: 1, end: 2 });
+  trap.uffd.unregister(trap.guestAddress(1), PAGE);
+  trap.forget(1, PAGE);
+  t.equal(resolve(1), PRESENT);
+  t.equal(resolve(1), POPULATED);
+  t.equal(trap.pte(1), 'present');
+  t.equal(states.stateOf(1), MAPPED);
+});
+
 t.test(
   'memory that somebody else threw away is a memory error, and no sleep',
   options,

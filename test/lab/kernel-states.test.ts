@@ -37,6 +37,8 @@ const PAGE = 4096;
 const EHWPOISON = 133; // absent from node:os
 const { EIO } = constants.errno;
 const TOUCHED = FIRST_PAGE + 3;
+/** Where the code of a guest lies that has been built here. */
+const CODE_PAGE = 0x100;
 const SWAP_BYTES = 64 * 2 ** 20;
 /** Which pages compaction moves, and when, is the kernel's to decide. */
 const PATIENCE_MILLISECONDS = 30_000;
@@ -200,6 +202,32 @@ for (const exitBy of EXITS) {
         () => guest.machine.uffds[0]!.writeProtect(guest.address(TOUCHED), PAGE),
       ]);
       t.match(end, { reason: 'memory-error', failure: { unit: TOUCHED, cause: 'protected' } });
+    },
+  );
+
+  t.test(
+    `${exitBy}: a resident page, which no userfaultfd has, whose entry is gone`,
+    { skip },
+    async (t) => {
+      const guest = new SteppedGuest(
+        t,
+        new GuestCode()
+          .step()
+          .read(TOUCHED * PAGE)
+          .exit(),
+        {
+          delivery: 'exit',
+          exitBy,
+        },
+      );
+      t.ok(guest.memory.resident.some(({ first, end }) => first <= CODE_PAGE && CODE_PAGE < end));
+      const { end, seen } = guest.run([
+        () => t.equal(madvise(guest.address(CODE_PAGE), PAGE, MADV_DONTNEED), 0),
+      ]);
+      t.strictSame(end, { reason: 'exited', code: 0 });
+      t.strictSame(seen, [guest.word(TOUCHED)]);
+      const met = exitBy === 'missing' ? 1 : 0; // slow GUP maps it
+      t.match(guest.counts, { installed: 1, present: met, populated: met, remapped: 0 });
     },
   );
 
