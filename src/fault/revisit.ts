@@ -25,11 +25,14 @@ const { EAGAIN, EFAULT, EINTR } = constants.errno;
 
 /** More pages than one instruction can need. */
 const REVISITED_UNITS = 8;
+/** Nobody loses more races for one page, each to a vCPU that continued it. */
+const LOST_RACES = 8;
 
 /**
  * What an exit means on a page that we have continued already (seed 003): under `no-slow-gup` the
  * kernel took it away again (swap, migration) and MADV_POPULATE_WRITE brings it back; under
- * `no-uffd-wait` the kernel has tried that itself, so it is a memory error.
+ * `no-uffd-wait` the kernel has tried that itself, so it is a memory error; of shmem only when it has
+ * an entry each time, for a lost one is a userfault like the first.
  */
 export type Strategy = 'no-slow-gup' | 'no-uffd-wait';
 
@@ -78,6 +81,8 @@ export function createRevisit({
    */
   const revisited = new Int32Array(REVISITED_UNITS).fill(-1);
   const revisitedAfter = new Int32Array(REVISITED_UNITS);
+  /** And how often UFFDIO_CONTINUE has then said that there is an entry. */
+  const hadEntry = new Uint8Array(REVISITED_UNITS);
   let revisits = 0;
 
   function explain(unit: number, reason: number): typeof MEMORY_ERROR | typeof RETRIED {
@@ -108,6 +113,7 @@ export function createRevisit({
       const free = slot < 0 ? revisits : slot;
       revisited[free] = unit;
       revisitedAfter[free] = sequence;
+      hadEntry[free] = 0;
       revisits = slot < 0 ? (revisits + 1) % REVISITED_UNITS : revisits;
       return PRESENT;
     }
@@ -118,7 +124,14 @@ export function createRevisit({
     if (sleepers && installer !== null && !isResident(memory, unit)) {
       const outcome = continueAgain(unit, installer, sequence);
       if (outcome !== PRESENT) {
+        revisited[slot] = -1; // the next exit for it is a first one
         return outcome;
+      }
+      if (strategy === 'no-uffd-wait' && hadEntry[slot]! < LOST_RACES) {
+        // Another vCPU that left for the same lost entry may have continued it since this exit.
+        hadEntry[slot]! += 1;
+        publish(unit, MAPPED);
+        return PRESENT;
       }
     }
     return strategy === 'no-uffd-wait' ? poison(unit, encodeReason('repeated', 0)) : populate(unit);

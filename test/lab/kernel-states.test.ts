@@ -18,8 +18,10 @@ import { POLLIN, pollfd } from '../../src/uapi/fcntl.js';
 import { MADV_DONTNEED, MADV_POPULATE_WRITE } from '../../src/uapi/mman.js';
 import { UffdCalls } from '../../src/uffd/userfaultfd.js';
 import { PORT_SERIAL } from '../../src/vcpu/guest-ports.js';
+import { Attack } from '../support/attack.js';
 import { compactionSkip, makeHoles, underCompaction } from '../support/compaction.js';
 import { buildElf, buildNote } from '../support/elf-builder.js';
+import { findGuestMemory } from '../support/found-memory.js';
 import {
   adviseFailureHere,
   corruptedKilobytes,
@@ -269,6 +271,41 @@ for (const exitBy of EXITS) {
             populated === 0 ? { skip: 'compaction was never met at it' } : {},
           );
         }
+      },
+    );
+  }
+
+  for (const strategy of STRATEGIES) {
+    if (exitBy === 'missing') {
+      continue; // the pages of its code exit too, and are dropped again before one instruction is done
+    }
+    t.test(
+      `${exitBy}, ${strategy}: two vCPUs share every page, and the entries are dropped over and over`,
+      { skip, timeout: 120_000 },
+      async (t) => {
+        const dropping = await Attack.prepare();
+        const run = runGuest({
+          image: 'touch',
+          memoryBytes: 8 * 2 ** 20,
+          vcpus: 2,
+          delivery: 'exit',
+          exitBy,
+          strategy,
+          params: { share: 'overlap', passes: '20', order: 'random', write: '50', pages: '64' },
+          timeoutSeconds: 60,
+        });
+        const { guestAddress: address, bytes } = findGuestMemory();
+        dropping.begin({ address, bytes, advice: MADV_DONTNEED });
+        const [end] = await Promise.allSettled([run]);
+        const { done } = await dropping.end();
+        if (end.status === 'rejected') {
+          throw end.reason;
+        }
+        const { outcome, error, pages, faults } = end.value;
+        t.match({ outcome, error }, { outcome: 'completed', error: null });
+        t.match(pages, { touched: 64, verified: 64, mismatched: 0 });
+        t.ok(faults.outcomes.remapped > 0, 'entries were lost, and continued again');
+        t.comment(`${done} drops; outcomes ${JSON.stringify(faults.outcomes)}`);
       },
     );
   }
